@@ -1,0 +1,175 @@
+"""Multipart bodies read part by part as they arrive, so that no file is ever held in memory.
+
+python-multipart parses; this turns its callbacks into an async iterator with back-pressure.
+The worker owns this file; the gateway holds a byte-for-byte copy, checked by a test.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from .errors import FileTooLarge, InvalidRequest
+
+MAX_FIELD_BYTES = 16 * 1024 * 1024
+"""Of one field that is no file: speaker references travel as data URLs of several megabytes."""
+MAX_PARTS = 1000
+PIECE_BYTES = 256 * 1024
+
+
+@dataclass
+class Part:
+    """One part: iterate over `pieces` for its bytes before asking for the next part."""
+
+    name: str
+    filename: str | None
+    pieces: AsyncIterator[bytes]
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the part says that it is a file (its name, as sent, is never used as a path)."""
+        return self.filename is not None
+
+    async def text(self) -> str:
+        """The whole value of a field; InvalidRequest when it is too large or not UTF-8."""
+        value = bytearray()
+        async for piece in self.pieces:
+            value += piece
+            if len(value) > MAX_FIELD_BYTES:
+                message = f"The field '{self.name}' is larger than {MAX_FIELD_BYTES} bytes"
+                raise InvalidRequest(message, param=self.name)
+        try:
+            return value.decode()
+        except UnicodeDecodeError as exc:
+            raise InvalidRequest(f"The field '{self.name}' is not UTF-8", param=self.name) from exc
+
+
+@dataclass
+class _Parser:
+    """python-multipart's callbacks, queued: a part's headers, its bytes, None for its end."""
+
+    boundary: bytes
+    queue: deque[dict[bytes, bytes] | bytes | None] = field(default_factory=deque)
+    _headers: dict[bytes, bytes] = field(default_factory=dict)
+    _name: bytes = b""
+    _value: bytes = b""
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.parser = MultipartParser(
+            self.boundary,
+            {
+                "on_part_begin": self._headers.clear,
+                "on_header_field": self._on_name,
+                "on_header_value": self._on_value,
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": lambda: self.queue.append(dict(self._headers)),
+                "on_part_data": lambda data, start, end: self.queue.append(data[start:end]),
+                "on_part_end": lambda: self.queue.append(None),
+                "on_end": self._on_end,
+            },
+        )
+
+    def _on_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        self._headers[self._name.lower()] = self._value
+        self._name = self._value = b""
+
+    def _on_end(self) -> None:
+        self.ended = True
+
+
+async def read_parts(request: Request, max_bytes: int) -> AsyncIterator[Part]:
+    """Yield the parts of a multipart/form-data request in the order in which they were sent.
+
+    `max_bytes` counts the whole body. Raises FileTooLarge beyond it, at once where Content-Length
+    says so; InvalidRequest for a body that is not well-formed multipart.
+    """
+    check_length(request, max_bytes)
+    boundary = _boundary(request)
+    stream = _limited(request.stream(), max_bytes)
+    parser = _Parser(boundary)
+
+    async def more() -> bool:
+        try:
+            piece = await anext(stream, None)
+            if piece is None:
+                if not parser.ended:
+                    raise InvalidRequest("The multipart body ends before its last boundary")
+                return False
+            for start in range(0, len(piece), PIECE_BYTES):
+                parser.parser.write(piece[start : start + PIECE_BYTES])
+        except FormParserError as exc:
+            raise InvalidRequest("The body is not well-formed multipart/form-data") from exc
+        return True
+
+    async def pieces() -> AsyncIterator[bytes]:
+        while True:
+            while parser.queue:
+                item = parser.queue.popleft()
+                if item is None:
+                    return
+                if isinstance(item, bytes):
+                    yield item
+            await more()
+
+    count = 0
+    while True:
+        while parser.queue:
+            item = parser.queue.popleft()
+            if isinstance(item, dict):
+                count += 1
+                if count > MAX_PARTS:
+                    raise InvalidRequest(f"More than {MAX_PARTS} parts")
+                yield _part(item, pieces())
+        if not await more() and not parser.queue:
+            return
+
+
+def check_length(request: Request, max_bytes: int) -> None:
+    """Raise FileTooLarge when Content-Length already says so."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+def _boundary(request: Request) -> bytes:
+    kind, parameters = parse_options_header(request.headers.get("content-type"))
+    boundary = parameters.get(b"boundary")
+    if kind != b"multipart/form-data" or not boundary:
+        raise InvalidRequest("Send multipart/form-data with a part named 'file'", param="file")
+    return boundary
+
+
+async def _limited(stream: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+    received = 0
+    async for piece in stream:
+        received += len(piece)
+        if received > max_bytes:
+            raise _too_large(max_bytes)
+        yield piece
+
+
+def _too_large(max_bytes: int) -> FileTooLarge:
+    message = f"The upload is larger than the limit of {max_bytes} bytes"
+    return FileTooLarge(message, param="file")
+
+
+def _part(headers: dict[bytes, bytes], pieces: AsyncIterator[bytes]) -> Part:
+    _, options = parse_options_header(headers.get(b"content-disposition"))
+    if b"name" not in options:
+        raise InvalidRequest("A part of the multipart body has no name")
+    filename = options.get(b"filename")
+    return Part(
+        name=options[b"name"].decode(errors="replace"),
+        filename=None if filename is None else filename.decode(errors="replace"),
+        pieces=pieces,
+    )

@@ -1,0 +1,3 @@
+"""Fixtures of all tests; importing `house` makes both services importable (see there)."""
+
+import house  # noqa: F401

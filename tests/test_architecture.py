@@ -1,0 +1,114 @@
+"""The house rules on imports, held by reading the code: who may import whom, and what from outside."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from house import ROOT
+
+SERVICES = {"gateway": ROOT / "api-gateway" / "app", "worker": ROOT / "whisper-service" / "app"}
+SHARED = ["edge.py", "errors.py", "languages.py", "logs.py", "multipart.py", "server.py", "wire.py"]
+
+LAYERS = {
+    "gateway": [
+        {"languages", "errors"},
+        {"wire"},
+        {"settings", "edge", "formats", "metrics", "logs", "server"},
+        {"multipart"},
+        {"worker", "uploads"},
+        {"auth", "limits"},
+        {"deps"},
+        {"routes"},
+        {"main"},
+    ],
+    "worker": [
+        {"languages", "errors"},
+        {"wire"},
+        {"settings", "edge", "metrics", "logs", "server"},
+        {"multipart"},
+        {"audio", "vad", "mel", "uploads"},
+        {"engine", "windows"},
+        {"scheduler"},
+        {"decoding", "models"},
+        {"transcribe"},
+        {"routes", "health"},
+        {"main"},
+    ],
+}
+
+ONLY_THERE = {
+    "gateway": {"httpx": {"worker"}, "av": set(), "ctranslate2": set(), "faster_whisper": set()},
+    "worker": {
+        "httpx": set(),
+        "av": {"audio"},
+        "ctranslate2": {"engine", "decoding", "models"},
+        "faster_whisper": {"engine", "decoding", "models", "vad", "mel"},
+    },
+}
+
+
+def _modules(service: str) -> list[Path]:
+    return sorted(path for path in SERVICES[service].rglob("*.py") if path.stem != "__init__")
+
+
+def _unit(service: str, path: Path) -> str:
+    """The module or folder of the service that a file belongs to."""
+    return path.relative_to(SERVICES[service]).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> list[tuple[int, str]]:
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            if node.module is None:
+                found += [(node.level, alias.name) for alias in node.names]
+            else:
+                found.append((node.level, node.module))
+    return found
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_modules_import_only_downwards(service: str) -> None:
+    rank = {name: level for level, names in enumerate(LAYERS[service]) for name in names}
+    offenders = []
+    for path in _modules(service):
+        unit = _unit(service, path)
+        assert unit in rank, f"{service}: {unit} has no layer; give it one in this test"
+        depth = len(path.relative_to(SERVICES[service]).parts)
+        for level, module in _imports(path):
+            target = module.split(".")[0]
+            if level == depth and target != unit and rank.get(target, 99) >= rank[unit]:
+                offenders.append(f"{service}: {unit} imports {target}")
+    assert offenders == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_libraries_are_imported_only_at_their_border(service: str) -> None:
+    offenders = [
+        f"{service}: {path.name} imports {module}"
+        for path in _modules(service)
+        for level, module in _imports(path)
+        if level == 0
+        and _unit(service, path)
+        not in ONLY_THERE[service].get(module.split(".")[0], {_unit(service, path)})
+    ]
+    assert offenders == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_pure_modules_know_no_framework(service: str) -> None:
+    offenders = [
+        f"{service}: {path.name} imports {module}"
+        for path in _modules(service)
+        if _unit(service, path) in {"wire", "formats", "windows", "errors", "languages"}
+        for level, module in _imports(path)
+        if level == 0 and module.split(".")[0] in {"fastapi", "starlette", "httpx", "uvicorn"}
+    ]
+    assert offenders == []
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_the_gateway_holds_the_workers_shared_files_byte_for_byte(name: str) -> None:
+    assert (SERVICES["gateway"] / name).read_bytes() == (SERVICES["worker"] / name).read_bytes()

@@ -1,0 +1,159 @@
+"""The HTTP edge that both services share: request ids, the one error body, early refusals.
+
+The worker owns this file; the gateway holds a byte-for-byte copy, checked by a test.
+"""
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .errors import (
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    ServiceError,
+    error_body,
+    error_headers,
+)
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+DRAIN_BYTES = 64 * 1024 * 1024
+DRAIN_SECONDS = 30.0
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class ClientGone(Exception):
+    """The client has closed its connection; nobody reads what would be answered."""
+
+
+async def until_disconnect(request: Request, work: Awaitable[T]) -> T:
+    """Await `work`, but drop it as soon as the client goes away (ClientGone).
+
+    Only after the request's body has been read: it listens on the same channel.
+    """
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task, watcher = asyncio.ensure_future(work), asyncio.ensure_future(watch())
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        for pending in (task, watcher):
+            pending.cancel()
+        await asyncio.gather(task, watcher, return_exceptions=True)
+
+
+class Edge:
+    """ASGI middleware: gives each request its id, and lets early refusals be read.
+
+    A server that answers and closes while the client still sends resets the connection, and the
+    client never sees the status. So the rest of the body is read and thrown away, within limits,
+    between the last byte of the answer and its end.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        unread = "content-length" in headers or "transfer-encoding" in headers
+
+        async def receive_watched() -> Message:
+            nonlocal unread
+            message = await receive()
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                unread = False
+            return message
+
+        async def send_watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                answer["X-Request-ID"] = request_id
+                if unread:
+                    answer["Connection"] = "close"
+            elif not message.get("more_body", False) and unread:
+                await send({**message, "more_body": True})
+                await _drain(receive_watched, lambda: unread)
+                message = {"type": "http.response.body", "body": b""}
+            await send(message)
+
+        await self.app(scope, receive_watched, send_watched)
+
+
+async def _drain(receive: Receive, unread: Callable[[], bool]) -> None:
+    left = DRAIN_BYTES
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while unread() and left > 0:
+                left -= len((await receive()).get("body", b""))
+    except TimeoutError:
+        pass
+
+
+def error_response(error: ServiceError) -> JSONResponse:
+    """The answer to a failed request, in the house's one shape."""
+    return JSONResponse(error_body(error), error.status, headers=error_headers(error))
+
+
+def install_edge(app: FastAPI) -> None:
+    """Add request ids and make every failure of `app` answer in the house's one shape."""
+
+    @app.exception_handler(ServiceError)
+    async def on_service_error(request: Request, error: ServiceError) -> Response:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        param = str(first["loc"][-1]) if first.get("loc") else None
+        return error_response(InvalidRequest(f"{param}: {first['msg']}", param=param))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_exception(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        match error.status_code:
+            case 404:
+                return error_response(NotFound(f"No such path: {request.url.path}"))
+            case 405:
+                message = f"{request.method} is not allowed here"
+                return error_response(MethodNotAllowed(message, headers=headers))
+            case _:
+                return error_response(InvalidRequest(str(error.detail), headers=headers))
+
+    @app.exception_handler(ClientDisconnect)
+    @app.exception_handler(ClientGone)
+    async def on_client_gone(request: Request, error: Exception) -> Response:
+        # Nobody reads this answer; 499 is the log's usual name for it.
+        log.info("%s client left", request.state.request_id)
+        return Response(status_code=499)
+
+    @app.exception_handler(Exception)
+    async def on_bug(request: Request, error: Exception) -> Response:
+        # Starlette logs the traceback after this handler; the client learns nothing of it.
+        return error_response(ServiceError("Internal server error"))
+
+    app.add_middleware(Edge)

@@ -1,0 +1,15 @@
+"""Logging of both services: one format, to standard error, and never a transcript or a key.
+
+The worker owns this file; the gateway holds a byte-for-byte copy, checked by a test.
+"""
+
+import logging
+
+FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+def configure_logging(level: str) -> None:
+    """Send everything at `level` or above to standard error."""
+    logging.basicConfig(level=level.upper(), format=FORMAT, force=True)
+    # httpx logs each request at INFO; our own line says more.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

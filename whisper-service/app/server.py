@@ -1,0 +1,124 @@
+"""uvicorn on h11 with the receive deadlines that it lacks.
+
+A client must send its headers within HEADER_SECONDS, and while the service is willing to read its
+body, some of it every BODY_SECONDS; else it gets 408 and the connection ends. (uvicorn has no such
+limit: Kludex/uvicorn#157.) The worker owns this file; the gateway holds a byte-for-byte copy.
+"""
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .errors import InvalidRequest, RequestTimeout, ServiceError, error_body
+
+HEADER_SECONDS = 15.0
+BODY_SECONDS = 30.0
+KEEP_ALIVE_SECONDS = 75
+MAX_INCOMPLETE_EVENT_BYTES = 16 * 1024
+GRACE_SECONDS = 30
+
+
+class DeadlineProtocol(H11Protocol):
+    """One connection, with a timer that runs while bytes are owed by the client."""
+
+    header_seconds = HEADER_SECONDS
+    body_seconds = BODY_SECONDS
+    _deadline: asyncio.TimerHandle | None = None
+    _awaiting_headers = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch(progress=True)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch(progress=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def _watch(self, progress: bool = False) -> None:
+        """Arm the timer that fits what the client owes now; a slow header gets no second chance."""
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            self._stop_watching()
+            return
+        state = self.conn.their_state
+        owes_headers = state is h11.IDLE and (
+            self.cycle is None or self.conn.trailing_data[0] != b""
+        )
+        if owes_headers and self._awaiting_headers and progress:
+            return
+        self._stop_watching()
+        if owes_headers:
+            self._awaiting_headers = True
+            self._deadline = self.loop.call_later(self.header_seconds, self._expire)
+        elif state is h11.SEND_BODY:
+            self._deadline = self.loop.call_later(self.body_seconds, self._expire)
+
+    def _stop_watching(self) -> None:
+        self._awaiting_headers = False
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        if self.conn.their_state is h11.SEND_BODY and self.flow.read_paused:
+            # We are the slow one: the application has not taken what has already arrived.
+            self._watch()
+            return
+        self._refuse(RequestTimeout("The request took too long to arrive"))
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(InvalidRequest(msg))
+
+    def _refuse(self, error: ServiceError) -> None:
+        self._stop_watching()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = json.dumps(error_body(error)).encode()
+            headers = [
+                ("content-type", "application/json"),
+                ("content-length", str(len(body))),
+                ("connection", "close"),
+            ]
+            events: list[Any] = [
+                h11.Response(status_code=error.status, headers=headers),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ]
+            for event in events:
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+
+def serve(app: FastAPI, *, host: str, port: int, log_level: str, root_path: str = "") -> None:
+    """Run `app` until SIGINT or SIGTERM; running requests get GRACE_SECONDS to end."""
+    logging.getLogger("uvicorn.access").disabled = True
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=DeadlineProtocol,
+        h11_max_incomplete_event_size=MAX_INCOMPLETE_EVENT_BYTES,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        log_config=None,
+        log_level=log_level.lower(),
+        access_log=False,
+        server_header=False,
+        root_path=root_path,
+    )
+    server = uvicorn.Server(config)
+    server.run()
+    if not server.started:
+        raise SystemExit(3)

@@ -1,0 +1,104 @@
+"""The worker's settings, all from the environment or `.env`; each docstring is its documentation."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import (
+    ByteSize,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .wire import Language
+
+Names = Annotated[list[str], NoDecode]
+
+
+class Settings(BaseSettings):
+    """What the worker can be told. An unknown WHISPER_* name is refused at start."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    service_host: str = "0.0.0.0"
+    """Address that the worker listens on."""
+    service_port: int = Field(8080, ge=0, le=65535)
+    """Port that the worker listens on."""
+    worker_token: SecretStr = SecretStr("")
+    """Secret shared with the gateway; when set, requests without it are refused."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """How much is logged."""
+    max_upload_bytes: ByteSize = ByteSize(1024**3)
+    """Largest request body; beyond it 413."""
+    max_audio_seconds: PositiveFloat = 4 * 3600
+    """Longest audio; beyond it 413."""
+
+    whisper_models: Names = ["small", "medium", "large-v3", "large-v3-turbo"]
+    """Models loaded at start, in this order: faster-whisper names, hub ids `org/name[@revision]`, `micro`, aliases."""
+    whisper_aliases: dict[str, str] = {
+        "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo"
+    }
+    """JSON object: a model's name to the hub id or local directory that it stands for."""
+    whisper_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models run; auto takes CUDA where it works."""
+    whisper_compute_type: str | None = None
+    """int8, float16, int8_float16, float32 ...; unset takes the device's best (int8 on CPU, float16 on CUDA)."""
+    whisper_beam_size: int = Field(5, ge=1, le=20)
+    """Beam size of requests that name none."""
+    whisper_vad_filter: bool = True
+    """Skip what is not speech, unless a request says otherwise."""
+    whisper_language: Language | None = None
+    """Language of requests that name none; unset detects it."""
+    whisper_cpu_threads: NonNegativeInt = 0
+    """Threads that compute on a CPU; 0 takes what the container may use."""
+    whisper_offline: bool = False
+    """Never ask the hub: models come from the cache or a directory."""
+    whisper_cache_dir: Path | None = None
+    """Where downloaded models are kept; unset is the hub's own default (HF_HOME)."""
+    whisper_temp_dir: Path | None = None
+    """Where uploads wait while they are transcribed; unset is the system's."""
+    whisper_max_queue: PositiveInt = 64
+    """Requests that may wait; the next gets 503."""
+
+    @field_validator("whisper_models", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [name.strip() for name in value.split(",") if name.strip()]
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("whisper_models")
+    @classmethod
+    def _some(cls, value: list[str]) -> list[str]:
+        if not value:
+            raise ValueError("at least one model is needed")
+        return list(dict.fromkeys(value))
+
+
+def load_settings() -> Settings:
+    """Read the settings; ValueError names a WHISPER_* variable that does not exist."""
+    given = {**dotenv_values(".env"), **os.environ}
+    known = {name.upper() for name in Settings.model_fields}
+    unknown = sorted(
+        n for n in given if n.upper().startswith("WHISPER_") and n.upper() not in known
+    )
+    if unknown:
+        raise ValueError(f"Unknown settings: {', '.join(unknown)}")
+    return Settings()

@@ -1,0 +1,313 @@
+"""Samples from every kind of file, and refusals for everything that only looks like one."""
+
+import io
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from faster_whisper.audio import decode_audio
+from house import DATA
+from hypothesis import given
+from hypothesis import strategies as st
+from worker.audio import SAMPLE_RATE, AudioReader
+from worker.errors import (
+    AudioTooLong,
+    AudioTooShort,
+    InvalidAudio,
+    InvalidRequest,
+    UnsupportedMedia,
+)
+
+FORMATS = sorted((DATA / "formats").iterdir())
+HOUR = 3600.0
+LONG_FLAC = DATA / "long" / "en-90s.flac"
+
+
+def read(content: bytes, max_seconds: float = HOUR) -> tuple[np.ndarray, AudioReader]:
+    with AudioReader(io.BytesIO(content), max_seconds=max_seconds) as reader:
+        return np.concatenate(list(reader.blocks())), reader
+
+
+def wav(
+    samples: np.ndarray, rate: int = SAMPLE_RATE, channels: int = 1, claimed: int | None = None
+) -> bytes:
+    data = samples.tobytes()
+    bits, kind = samples.itemsize * 8, 3 if samples.dtype.kind == "f" else 1
+    frame = channels * samples.itemsize
+    fmt = struct.pack("<HHIIHH", kind, channels, rate, rate * frame, frame, bits)
+    claimed = len(data) if claimed is None else claimed
+    riff = b"WAVEfmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", claimed)
+    return b"RIFF" + struct.pack("<I", min(len(riff) + claimed, 0xFFFFFFFF)) + riff + data
+
+
+def tone(seconds: float, rate: int = SAMPLE_RATE, peak: float = 0.5) -> np.ndarray:
+    wave = np.sin(np.arange(int(seconds * rate)) * 2 * np.pi * 440 / rate)
+    return (wave * peak * 32767).astype("<i2")
+
+
+def encoded(container: str, codec: str, seconds: float, rate: int = SAMPLE_RATE) -> bytes:
+    """A tone in a container of libav's, for formats of which no sample file ships."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        stream = output.add_stream(codec, rate=rate, layout="mono", bit_rate=64_000)
+        frame = av.AudioFrame.from_ndarray(tone(seconds, rate)[None, :], "s16", "mono")
+        frame.sample_rate = rate
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            output.mux(packet)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("path", FORMATS, ids=lambda path: path.name)
+def test_every_shipped_format_gives_the_same_seven_seconds(path: Path) -> None:
+    samples, reader = read(path.read_bytes())
+    assert samples.dtype == np.float32
+    assert samples.ndim == 1
+    assert len(samples) / SAMPLE_RATE == pytest.approx(6.867, abs=0.12)
+    assert reader.seconds == len(samples) / SAMPLE_RATE
+    assert reader.duration == pytest.approx(6.867, abs=0.5)
+    assert not reader.truncated
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*FORMATS, DATA / "real" / "jfk.flac", DATA / "real" / "stereo_diarization.wav"],
+    ids=lambda path: path.name,
+)
+def test_samples_are_those_of_faster_whisper_to_one_step_of_16_bits(path: Path) -> None:
+    samples, _ = read(path.read_bytes())
+    expected = decode_audio(str(path))
+    assert len(samples) == len(expected)
+    assert float(np.abs(samples - expected).max()) <= 1 / 32768
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "rate"),
+    [
+        ("aiff", "pcm_s16be", 44100),
+        ("au", "pcm_mulaw", 8000),
+        ("caf", "pcm_s16le", 48000),
+        ("w64", "pcm_s16le", 16000),
+        ("wav", "pcm_alaw", 8000),
+        ("wav", "adpcm_ms", 22050),
+        ("mp4", "alac", 44100),
+        ("mp2", "mp2", 44100),
+        ("mpegts", "mp2", 48000),
+        ("mpeg", "mp2", 48000),
+        ("ac3", "ac3", 48000),
+        ("asf", "wmav2", 44100),
+        ("3gp", "aac", 16000),
+    ],
+)
+def test_the_rest_of_the_families_is_read_too(container: str, codec: str, rate: int) -> None:
+    samples, _ = read(encoded(container, codec, 3.0, rate))
+    assert len(samples) / SAMPLE_RATE == pytest.approx(3.0, abs=0.15)
+    assert float(np.abs(samples).max()) == pytest.approx(0.5, abs=0.1)
+
+
+def test_blocks_are_short_so_that_memory_does_not_grow_with_the_file() -> None:
+    with AudioReader(io.BytesIO(LONG_FLAC.read_bytes()), max_seconds=HOUR) as reader:
+        lengths = [len(block) for block in reader.blocks()]
+    assert set(lengths[:-1]) == {32000}
+    assert 0 < lengths[-1] <= 32000
+
+
+def test_a_sentence_split_over_blocks_is_resampled_without_a_seam() -> None:
+    samples, _ = read(wav(tone(10, 44100), 44100))
+    expected = np.sin(np.arange(160000) * 2 * np.pi * 440 / 16000) * 0.5
+    assert float(np.abs(samples[500:-500] - expected[500:-500]).max()) < 1e-3
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5, 6, 7, 8, 12, 64])
+def test_any_sane_number_of_channels_becomes_one(channels: int) -> None:
+    samples, _ = read(wav(np.repeat(tone(0.5), channels), channels=channels))
+    assert len(samples) == 8000
+    assert float(np.abs(samples).max()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_is_not_a_number_or_too_loud_becomes_harmless() -> None:
+    hostile = np.zeros(16000, "<f4")
+    hostile[4000:8000], hostile[9000], hostile[10000:12000] = np.nan, np.inf, 1e30
+    samples, _ = read(wav(hostile))
+    assert np.isfinite(samples).all()
+    assert float(np.abs(samples).max()) == 1.0
+
+
+NOT_MEDIA = {
+    "text": b"Dear sir or madam,\n" * 100,
+    "an ffconcat script": b"ffconcat version 1.0\nfile three.wav\n",
+    "an m3u8 playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1/a.ts\n",
+    "an sdp session": b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\nm=audio 5000 RTP/AVP 0\n",
+    "subtitles": b"1\n00:00:01,000 --> 00:00:02,000\nHello\n\n" * 5,
+    "a png image": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)) * 8,
+    "a jpeg image": b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0" + bytes(range(256)) * 8,
+    "a pdf": b"%PDF-1.7\n" + bytes(range(256)) * 8,
+    "html": b"<!doctype html><html><body>no</body></html>",
+    "zeros": bytes(100_000),
+}
+
+
+@pytest.mark.parametrize("content", NOT_MEDIA.values(), ids=NOT_MEDIA.keys())
+def test_what_is_not_media_is_refused_as_unsupported(content: bytes) -> None:
+    with pytest.raises(UnsupportedMedia) as caught:
+        read(content)
+    assert (caught.value.code, caught.value.param) == ("unsupported_media_type", "file")
+
+
+def test_an_archive_with_audio_in_it_is_refused_as_unsupported() -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.write(DATA / "formats" / "three.mp3")
+    with pytest.raises(UnsupportedMedia):
+        read(file.getvalue())
+
+
+def test_a_concat_script_does_not_open_a_local_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(DATA / "formats")
+    with pytest.raises(UnsupportedMedia):
+        read(b"ffconcat version 1.0\nfile three.wav\n")
+
+
+M4A = (DATA / "formats" / "three.m4a").read_bytes()
+DAMAGED = {
+    "nothing": b"",
+    "a wav that is only a header": wav(np.empty(0, "<i2")),
+    "a wav at 1 Hz": wav(tone(0.5), rate=1),
+    "a wav at 1 MHz": wav(tone(0.5), rate=1_000_000),
+    "a wav with 255 channels": wav(tone(1), channels=255),
+    "an m4a without its index": M4A[: len(M4A) // 2],
+    "four letters of flac": b"fLaC",
+    "an ogg page of nothing": b"OggS" + bytes(300),
+    "an empty matroska": b"\x1aE\xdf\xa3" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
+def test_media_without_audio_that_can_be_read_is_refused_as_invalid(content: bytes) -> None:
+    with pytest.raises(InvalidAudio) as caught:
+        read(content)
+    assert (caught.value.code, caught.value.param) == ("invalid_audio", "file")
+
+
+def test_a_video_without_sound_is_refused_as_invalid() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        stream = output.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")
+        for packet in [*stream.encode(picture), *stream.encode(None)]:
+            output.mux(packet)
+    with pytest.raises(InvalidAudio, match="no audio track"):
+        read(file.getvalue())
+
+
+def test_less_than_a_tenth_of_a_second_is_too_short() -> None:
+    with pytest.raises(AudioTooShort):
+        read(wav(tone(0.09)))
+    assert len(read(wav(tone(0.1)))[0]) == 1600
+
+
+def test_a_header_that_promises_too_much_is_refused_before_anything_is_decoded() -> None:
+    with pytest.raises(AudioTooLong, match="longer than 5 seconds"):
+        AudioReader(io.BytesIO(wav(tone(5.5))), max_seconds=5)
+
+
+def test_audio_that_turns_out_too_long_is_refused_while_it_is_decoded() -> None:
+    adts = encoded("adts", "aac", 20.0)
+    with AudioReader(io.BytesIO(adts), max_seconds=5) as reader:
+        blocks = reader.blocks()
+        assert [len(next(blocks)), len(next(blocks))] == [32000, 32000]
+        with pytest.raises(AudioTooLong):
+            next(blocks)
+
+
+def test_a_stream_whose_header_does_not_know_its_end_is_read_to_its_end() -> None:
+    samples, reader = read(wav(tone(3), claimed=0xFFFFFFFF))
+    assert len(samples) == 48000
+    assert not reader.truncated
+
+
+def test_a_file_cut_in_two_gives_its_first_half_and_says_so() -> None:
+    whole = LONG_FLAC.read_bytes()
+    samples, reader = read(whole[: len(whole) // 2])
+    assert reader.truncated
+    assert 30 < len(samples) / SAMPLE_RATE < 60
+    assert reader.duration == pytest.approx(90, abs=5)
+
+
+class _Failing(io.BytesIO):
+    """A file of which no more can be read beyond a point, like a bad disk."""
+
+    def __init__(self, content: bytes, good: int) -> None:
+        super().__init__(content)
+        self.good = good
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() > self.good:
+            raise OSError("bad sector")
+        return super().read(size)
+
+
+def _blocks(file: io.BytesIO) -> tuple[Iterator[np.ndarray], AudioReader]:
+    reader = AudioReader(file, max_seconds=HOUR)
+    return reader.blocks(), reader
+
+
+def test_an_error_after_the_first_window_keeps_what_was_heard() -> None:
+    content = wav(tone(120))
+    blocks, reader = _blocks(_Failing(content, 60 * 32000))
+    heard = sum(map(len, blocks)) / SAMPLE_RATE
+    assert reader.truncated
+    assert 55 < heard < 65
+
+
+def test_an_error_in_the_first_window_refuses_the_file() -> None:
+    blocks, _ = _blocks(_Failing(wav(tone(120)), 20 * 32000))
+    with pytest.raises(InvalidAudio, match="breaks off"):
+        list(blocks)
+
+
+def test_damaged_packets_are_skipped() -> None:
+    content = bytearray((DATA / "formats" / "three.mp3").read_bytes())
+    content[8000:9000] = b"\xff" * 1000
+    samples, _ = read(bytes(content))
+    assert len(samples) / SAMPLE_RATE == pytest.approx(6.8, abs=0.5)
+
+
+def test_joined_files_of_different_rates_are_read_on() -> None:
+    first, second = (encoded("mp3", "mp3", 2.0, rate) for rate in (16000, 22050))
+    samples, _ = read(first + second)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(4.0, abs=0.3)
+
+
+def test_the_file_stays_its_owners() -> None:
+    with (DATA / "formats" / "three.wav").open("rb") as file:
+        file.seek(1000)
+        with AudioReader(file, max_seconds=HOUR) as reader:
+            assert sum(map(len, reader.blocks())) == 109871
+        assert not file.closed
+
+
+@given(
+    name=st.sampled_from(
+        ["three.mp3", "three.m4a", "three.ogg", "three.webm", "three.flac", "three.wav"]
+    ),
+    place=st.integers(0, 20_000),
+    junk=st.binary(min_size=1, max_size=64),
+    cut=st.integers(0, 50_000),
+)
+def test_no_damage_leads_to_anything_but_samples_or_a_refusal(
+    name: str, place: int, junk: bytes, cut: int
+) -> None:
+    content = bytearray((DATA / "formats" / name).read_bytes())
+    content[place : place + len(junk)] = junk
+    try:
+        samples, _ = read(bytes(content[: len(content) - cut]))
+    except InvalidRequest:
+        return
+    assert np.isfinite(samples).all()
+    assert float(np.abs(samples).max()) <= 1.0

@@ -1,0 +1,9 @@
+"""Sound as the rest of the worker knows it: float32, mono, 16 kHz, in blocks of a few seconds.
+
+Whatever a client sends is bytes from a stranger until `AudioReader` has made samples of it. It is the
+only place that touches libav.
+"""
+
+from .reader import SAMPLE_RATE, AudioReader
+
+__all__ = ["SAMPLE_RATE", "AudioReader"]

@@ -1,0 +1,111 @@
+"""Opening a stranger's file with libav: which containers and codecs are taken, and what is refused.
+
+The content decides, never a name or a MIME type. libav gets an open file object and nothing else: its
+protocols are switched off and a nested open is refused, so that no playlist or concat script can make
+it read another file or the network. Codecs of pictures are switched off too, since probing a video
+would otherwise run them. Sources: FFmpeg's format options `format_whitelist`, `protocol_whitelist` and
+`codec_whitelist`.
+"""
+
+from typing import Any, BinaryIO, NoReturn
+
+import av
+from av.audio.stream import AudioStream
+from av.codec import codecs_available
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Discard
+
+from ..errors import InvalidAudio, UnsupportedMedia
+
+DEMUXERS = "wav,w64,aiff,au,caf,flac,mp3,aac,ac3,amr,ogg,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,asf,mpegts,mpeg"
+COMPRESSED = (
+    "aac,aac_latm,ac3,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,alac,amrnb,amrwb,eac3,flac,gsm,gsm_ms,mp1,"
+    "mp1float,mp2,mp2float,mp3,mp3float,opus,speex,vorbis,wmalossless,wmapro,wmav1,wmav2,wmavoice"
+)
+DECODERS = {name for name in codecs_available if name.startswith("pcm_")} | {*COMPRESSED.split(",")}
+OPTIONS = {
+    "format_whitelist": DEMUXERS,
+    "codec_whitelist": ",".join(sorted(DECODERS)),
+    "protocol_whitelist": "none",
+}
+ESTIMATING = frozenset({"aac", "ac3", "amr", "mp3", "mpeg", "mpegts"})
+"""Demuxers that guess a duration from the bit rate where no header gives one."""
+SAMPLE_RATES = range(4_000, 384_001)
+"""Below, a few bytes would become hours of samples; above, nothing real is recorded."""
+CHANNELS = range(1, 65)
+
+ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"%PDF")
+"""What can hold sound uncompressed and would be mistaken for it."""
+# What a file that we take begins with: (offset, bytes). It only chooses the words of a refusal.
+SIGNATURES = (
+    (0, b"RIFF"), (0, b"RF64"), (0, b"riff"), (0, b"FORM"), (0, b".snd"), (0, b"caff"), (0, b"fLaC"),
+    (0, b"ID3"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (4, b"ftyp"), (4, b"moov"), (4, b"mdat"),
+    (0, b"#!AMR"), (0, b"\x30\x26\xb2\x75"), (0, b"\x00\x00\x01\xba"),
+)  # fmt: skip
+
+
+def open_audio(file: BinaryIO) -> tuple[InputContainer, AudioStream]:
+    """Open `file` (binary, seekable) and find its first audio track.
+
+    Raises UnsupportedMedia for what is no audio or video that we take, InvalidAudio for what is one
+    but cannot be read, has no audio track, or claims an absurd sample rate or number of channels.
+    """
+    file.seek(0)
+    head = file.read(16)
+    if not head:
+        raise InvalidAudio("The file is empty", param="file")
+    if head.startswith(ARCHIVES):
+        raise UnsupportedMedia("The file is an archive or a document", param="file")
+    file.seek(0)
+    try:
+        container = av.open(
+            file, "r", options=OPTIONS, metadata_errors="ignore", io_open=_refuse_nested_file
+        )
+    except (FFmpegError, ValueError) as exc:
+        if any(head[offset:].startswith(magic) for offset, magic in SIGNATURES):
+            raise InvalidAudio("The file is damaged: it cannot be read", param="file") from exc
+        message = "The file is not audio or video in a format that is taken"
+        raise UnsupportedMedia(message, param="file") from exc
+    try:
+        return container, _first_track(container)
+    except BaseException:
+        container.close()
+        raise
+
+
+def header_duration(container: InputContainer, stream: AudioStream) -> tuple[float | None, bool]:
+    """Return the track's duration in seconds, or the file's, and whether it is more than a guess."""
+    certain = not ESTIMATING & set(container.format.name.split(","))
+    if stream.duration is not None and stream.time_base is not None:
+        return max(0.0, float(stream.duration * stream.time_base)), certain
+    if container.duration is not None:
+        return max(0.0, container.duration / av.time_base), certain
+    return None, False
+
+
+def check_shape(sample_rate: int, channels: int) -> None:
+    """Raise InvalidAudio for a sample rate or a number of channels that nobody records."""
+    if sample_rate not in SAMPLE_RATES:
+        raise InvalidAudio(f"A sample rate of {sample_rate} Hz is not taken", param="file")
+    if channels not in CHANNELS:
+        raise InvalidAudio(f"{channels} channels are not taken", param="file")
+
+
+def _first_track(container: InputContainer) -> AudioStream:
+    if not container.streams.audio:
+        raise InvalidAudio("The file has no audio track", param="file")
+    stream = container.streams.audio[0]
+    codec = stream.codec_context
+    if codec is None or codec.name not in DECODERS:
+        raise UnsupportedMedia("The file's audio is in a codec that is not taken", param="file")
+    check_shape(codec.sample_rate, codec.channels)
+    codec.thread_count = 1
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all
+    return stream
+
+
+def _refuse_nested_file(*_: Any) -> NoReturn:
+    raise PermissionError("a media file may not open another file")

@@ -1,0 +1,174 @@
+"""Bytes to samples, block by block, so that memory does not grow with the length of a file.
+
+A damaged packet is skipped, as players do. An end that comes too early is told (`truncated`) once
+there is a first window's worth of samples; before that the file is refused.
+"""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import numpy as np
+import numpy.typing as npt
+from av.audio.fifo import AudioFifo
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.error import FFmpegError
+
+from ..errors import AudioTooLong, AudioTooShort, InvalidAudio
+from .container import check_shape, header_duration, open_audio
+
+SAMPLE_RATE = 16_000
+Samples = npt.NDArray[np.float32]
+
+BLOCK_SECONDS = 2.0
+FIRST_WINDOW_SECONDS = 30.0
+SHORTEST_SECONDS = 0.1
+MISSING_SECONDS = 1.0
+"""How much less than its header says a file may hold before it is called truncated."""
+
+
+class AudioReader:
+    """One file being read. A context manager; the file itself stays its owner's."""
+
+    def __init__(self, file: BinaryIO, *, max_seconds: float) -> None:
+        """Open `file` (binary, seekable) by its content.
+
+        Raises UnsupportedMedia, InvalidAudio, or AudioTooLong when its header already says so.
+        """
+        self.seconds = 0.0
+        """Seconds decoded so far."""
+        self.truncated = False
+        """Whether the end of the audio is missing; known after the last block."""
+        self._max_seconds = max_seconds
+        self._container, self._stream = open_audio(file)
+        self.duration, self._certain = header_duration(self._container, self._stream)
+        """Seconds that the container's header promises; None when it says nothing."""
+        if self._certain and self.duration is not None and self.duration > max_seconds:
+            self.close()
+            raise _too_long(max_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free what libav holds; the file stays open."""
+        self._container.close()
+
+    def blocks(self) -> Iterator[Samples]:
+        """Yield the samples (float32, mono, 16 kHz, -1 to 1) in blocks of about BLOCK_SECONDS.
+
+        Raises AudioTooLong as soon as more than `max_seconds` are decoded, InvalidAudio when nothing
+        is decodable or the file breaks off within its first window, AudioTooShort at the end of
+        less than SHORTEST_SECONDS.
+        """
+        for samples in _gather(self._samples()):
+            self.seconds += len(samples) / SAMPLE_RATE
+            if self.seconds > self._max_seconds:
+                raise _too_long(self._max_seconds)
+            yield samples
+        if self.seconds == 0:
+            raise InvalidAudio("The file holds no audio that can be decoded", param="file")
+        if self.seconds < SHORTEST_SECONDS:
+            message = f"The audio is shorter than {SHORTEST_SECONDS} seconds"
+            raise AudioTooShort(message, param="file")
+        if self._certain and self._stream.duration is not None and self.duration is not None:
+            self.truncated |= self.duration - self.seconds > MISSING_SECONDS
+
+    def _samples(self) -> Iterator[Samples]:
+        mixer = _Mixer()
+        for frame in self._frames():
+            yield from mixer.push(frame)
+        yield from mixer.flush()
+
+    def _frames(self) -> Iterator[AudioFrame]:
+        """Yield what decodes; a packet that does not is skipped, a file that breaks off ends it."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except (FFmpegError, OSError) as exc:
+                if self.seconds < FIRST_WINDOW_SECONDS:
+                    raise InvalidAudio("The file is damaged: it breaks off", param="file") from exc
+                self.truncated = True
+                return
+            if packet is None:
+                return
+            try:
+                frames = packet.decode()
+            except FFmpegError:
+                continue
+            yield from frames
+
+
+class _Mixer:
+    """Frames of any kind to mono samples at 16 kHz; frames are resampled a block at a time.
+
+    A stream may change its rate or its channels on the way (chained Ogg, joined MP3 files, AAC whose
+    header names half the rate): then the resampler is drained and made anew.
+    """
+
+    def __init__(self) -> None:
+        self._shape: tuple[str, str, int] | None = None
+        self._fifo = AudioFifo()
+        self._resampler = AudioResampler()
+
+    def push(self, frame: AudioFrame) -> Iterator[Samples]:
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if shape != self._shape:
+            check_shape(frame.sample_rate, frame.layout.nb_channels)
+            yield from self.flush()
+            self._shape = shape
+            self._fifo = AudioFifo()
+            # libswresample places up to 8 channels by itself; beyond, the plain mean is taken.
+            known = "channels" not in frame.layout.name or frame.layout.nb_channels <= 8
+            layout = "mono" if known else frame.layout.name
+            # Float output would be mixed 3 dB louder than 16-bit output, and clip.
+            options = {"rematrix_maxval": "1"}
+            self._resampler = AudioResampler("flt", layout, SAMPLE_RATE, options=options)
+        # Gaps between timestamps are not filled: what is heard counts.
+        frame.pts = None
+        self._fifo.write(frame)
+        if self._fifo.samples >= BLOCK_SECONDS * frame.sample_rate:
+            yield from self._resample(self._fifo.read())
+
+    def flush(self) -> Iterator[Samples]:
+        if self._shape is not None:
+            if self._fifo.samples:
+                yield from self._resample(self._fifo.read())
+            yield from self._resample(None)
+
+    def _resample(self, frame: AudioFrame | None) -> Iterator[Samples]:
+        for resampled in self._resampler.resample(frame):
+            # Interleaved, since PyAV reads past the planes of a frame of more than 8 channels.
+            interleaved = resampled.to_ndarray().reshape(-1, resampled.layout.nb_channels)
+            finite = np.nan_to_num(interleaved, posinf=1.0, neginf=-1.0)
+            yield np.clip(finite.mean(axis=1), -1.0, 1.0, dtype=np.float32)
+
+
+def _gather(pieces: Iterator[Samples]) -> Iterator[Samples]:
+    """Join short pieces to blocks, and cut long ones."""
+    held: list[Samples] = []
+    block = int(BLOCK_SECONDS * SAMPLE_RATE)
+    for piece in pieces:
+        held.append(piece)
+        if sum(map(len, held)) >= block:
+            joined = np.concatenate(held)
+            whole = len(joined) // block * block
+            yield from np.split(joined[:whole], whole // block)
+            held = [joined[whole:]]
+    rest = np.concatenate([*held, np.empty(0, np.float32)])
+    if len(rest):
+        yield rest
+
+
+def _too_long(max_seconds: float) -> AudioTooLong:
+    return AudioTooLong(f"The audio is longer than {max_seconds:g} seconds", param="file")

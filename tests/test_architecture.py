@@ -27,7 +27,7 @@ LAYERS = {
         {"settings", "edge", "metrics", "logs", "server"},
         {"multipart"},
         {"audio", "vad", "mel", "uploads"},
-        {"engine", "windows"},
+        {"engine", "windows", "hub"},
         {"scheduler"},
         {"decoding", "models"},
         {"transcribe"},
@@ -41,8 +41,8 @@ ONLY_THERE = {
     "worker": {
         "httpx": set(),
         "av": {"audio"},
-        "ctranslate2": {"engine", "decoding", "models"},
-        "faster_whisper": {"engine", "decoding", "models", "vad", "mel"},
+        "ctranslate2": {"engine", "decoding", "hub"},
+        "faster_whisper": {"engine", "decoding", "hub", "vad", "mel"},
     },
 }
 

@@ -6,10 +6,12 @@ sizes are bytes. Requests forbid what they do not know, replies ignore it, so wo
 """
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from .errors import InvalidRequest, UnknownParameter
 from .languages import language_code
 
 Language = Annotated[str, AfterValidator(language_code)]
@@ -36,6 +38,26 @@ class Options(BaseModel):
     """Skip what is not speech."""
     word_timestamps: bool = False
     """Add start, end and probability of each word."""
+    logprobs: bool = False
+    """Add the log-probability of each token of the text."""
+
+
+def read_options(fields: Mapping[str, Any]) -> Options:
+    """Check form fields; an empty value means unset. Raises errors that name the field."""
+    try:
+        return Options.model_validate({k: v for k, v in fields.items() if v != ""})
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        param = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            raise UnknownParameter(f"Unknown parameter: '{param}'", param=param) from exc
+        raise InvalidRequest(f"{param}: {first['msg']}", param=param) from exc
+
+
+def form_fields(options: Options) -> dict[str, str]:
+    """The form fields that `read_options` reads back to the same options."""
+    given = options.model_dump(exclude_unset=True, exclude_none=True)
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in given.items()}
 
 
 class _Reply(BaseModel):
@@ -49,6 +71,14 @@ class Word(_Reply):
     start: float
     end: float
     probability: float
+
+
+class TokenLogprob(_Reply):
+    """One token of the text; a character may be spread over the bytes of several tokens."""
+
+    token: str
+    bytes: list[int]
+    logprob: float
 
 
 class Started(_Reply):
@@ -76,6 +106,7 @@ class Segment(_Reply):
     compression_ratio: float
     no_speech_prob: float
     words: list[Word] | None = None
+    logprobs: list[TokenLogprob] | None = None
 
 
 class Progress(_Reply):
@@ -92,7 +123,7 @@ class Finished(_Reply):
     """Last event of a good request. `language` is null when nothing was said."""
 
     type: Literal["finished"] = "finished"
-    language: str | None
+    language: str | None = None
     language_probability: float | None = None
     duration: float
     speech_seconds: float | None = None

@@ -7,12 +7,14 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -30,6 +32,25 @@ from .errors import (
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["detail", "error"],
+    "properties": {
+        "detail": {"type": "string"},
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "string"},
+            },
+        },
+    },
+}
+
+PROBES = {"/health", "/livez", "/readyz"}
 DRAIN_BYTES = 64 * 1024 * 1024
 DRAIN_SECONDS = 30.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -61,6 +82,17 @@ async def until_disconnect(request: Request, work: Awaitable[T]) -> T:
         await asyncio.gather(task, watcher, return_exceptions=True)
 
 
+class ClosingStream(StreamingResponse):
+    """A stream whose generator is closed when the client has left, not whenever it is collected."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if isinstance(self.body_iterator, AsyncGenerator):
+                await self.body_iterator.aclose()
+
+
 class Edge:
     """ASGI middleware: gives each request its id, and lets early refusals be read.
 
@@ -80,7 +112,10 @@ class Edge:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
+        scope["state"]["log"] = {}
         unread = "content-length" in headers or "transfer-encoding" in headers
+        status = 0
+        began = time.monotonic()
 
         async def receive_watched() -> Message:
             nonlocal unread
@@ -91,6 +126,8 @@ class Edge:
 
         async def send_watched(message: Message) -> None:
             if message["type"] == "http.response.start":
+                nonlocal status
+                status = message["status"]
                 answer = MutableHeaders(scope=message)
                 answer["X-Request-ID"] = request_id
                 if unread:
@@ -101,7 +138,25 @@ class Edge:
                 message = {"type": "http.response.body", "body": b""}
             await send(message)
 
-        await self.app(scope, receive_watched, send_watched)
+        try:
+            await self.app(scope, receive_watched, send_watched)
+        finally:
+            _log_request(scope, status, time.monotonic() - began)
+
+
+def _log_request(scope: Scope, status: int, seconds: float) -> None:
+    """One line a request: what operators need, and never what was said."""
+    facts = {"id": scope["state"]["request_id"], "method": scope["method"], "path": scope["path"]}
+    facts |= {"status": status, "seconds": round(seconds, 3)} | scope["state"]["log"]
+    probe = scope["path"] in PROBES
+    log.log(
+        logging.DEBUG if probe else logging.INFO,
+        " ".join(f"{name}=%s" for name in facts),
+        *(
+            value if isinstance(value, int | float) else repr(value)[1:-1]
+            for value in facts.values()
+        ),
+    )
 
 
 async def _drain(receive: Receive, unread: Callable[[], bool]) -> None:
@@ -117,6 +172,19 @@ async def _drain(receive: Receive, unread: Callable[[], bool]) -> None:
 def error_response(error: ServiceError) -> JSONResponse:
     """The answer to a failed request, in the house's one shape."""
     return JSONResponse(error_body(error), error.status, headers=error_headers(error))
+
+
+def documented(*errors: ServiceError) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's `responses` for these errors: a description and an example of each."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        content = responses.setdefault(
+            error.status,
+            {"description": HTTPStatus(error.status).phrase, "content": {"application/json": {}}},
+        )["content"]["application/json"]
+        content.setdefault("schema", ERROR_SCHEMA)
+        content.setdefault("examples", {})[error.code] = {"value": error_body(error)}
+    return responses
 
 
 def install_edge(app: FastAPI) -> None:

@@ -11,5 +11,6 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 def configure_logging(level: str) -> None:
     """Send everything at `level` or above to standard error."""
     logging.basicConfig(level=level.upper(), format=FORMAT, force=True)
-    # httpx logs each request at INFO; our own line says more.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # These log each request at INFO; our own line says more.
+    for name in ("httpx", "faster_whisper"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,36 @@
+"""Who may use the gateway: one bearer key, compared in constant time."""
+
+import hmac
+import logging
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from .errors import InvalidKey, MissingKey
+from .settings import Settings
+
+log = logging.getLogger(__name__)
+bearer = HTTPBearer(auto_error=False, description="The gateway's API_KEY")
+
+
+def require_key(
+    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> None:
+    """Refuse a request without the key; an empty API_KEY lets everybody in."""
+    settings: Settings = request.app.state.settings
+    key = settings.api_key.get_secret_value()
+    if not key:
+        return
+    if given is None:
+        log.warning("%s missing bearer token", request.state.request_id)
+        raise MissingKey("Missing bearer token", headers={"WWW-Authenticate": "Bearer"})
+    if not hmac.compare_digest(given.credentials.encode(), key.encode()):
+        log.warning("%s invalid token", request.state.request_id)
+        raise InvalidKey("Invalid token")
+
+
+def warn_if_open(settings: Settings) -> None:
+    """Say loudly that nobody is asked for a key."""
+    if not settings.api_key.get_secret_value():
+        log.warning("API_KEY IS EMPTY: everybody who reaches this port can use the service")

@@ -1,0 +1,60 @@
+"""The gateway: a table of contents, and how it starts and stops."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from .auth import warn_if_open
+from .edge import install_edge
+from .logs import configure_logging
+from .routes import health, transcribe
+from .server import serve
+from .settings import Settings
+from .worker import Worker
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the gateway."""
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        warn_if_open(settings)
+        async with Worker.connect(settings) as worker:
+            app.state.worker = worker
+            yield
+
+    app = FastAPI(title="Transcription gateway", lifespan=lifespan)
+    app.state.settings = settings
+    app.include_router(transcribe.router)
+    app.include_router(health.router)
+    install_edge(app)
+    return app
+
+
+def run() -> None:
+    """Serve until told to stop; a wrong setting ends with a non-zero status."""
+    try:
+        settings = Settings()
+    except ValueError as exc:
+        sys.exit(f"api-gateway cannot start: {exc}")
+    configure_logging(settings.log_level)
+    serve(
+        create_app(settings),
+        host=settings.api_gateway_host,
+        port=settings.api_gateway_port,
+        log_level=settings.log_level,
+    )
+
+
+def __getattr__(name: str) -> FastAPI:
+    """Build `app` only for those who ask for it, as `uvicorn app.main:app` does."""
+    if name != "app":
+        raise AttributeError(name)
+    return create_app()
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,171 @@
+"""The documented route: one file in, its text out."""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any, Literal, get_args
+
+from fastapi import APIRouter, Depends, Path, Request
+from fastapi.openapi.models import Example
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from ..auth import require_key
+from ..edge import documented, until_disconnect
+from ..errors import (
+    AudioTooLong,
+    FileTooLarge,
+    InvalidAudio,
+    InvalidKey,
+    InvalidRequest,
+    MissingKey,
+    ModelNotFound,
+    ModelPending,
+    Overloaded,
+    RemoteError,
+    RequestTimeout,
+    ServiceError,
+    StorageFull,
+    UnknownParameter,
+    UnsupportedMedia,
+    WorkerLost,
+    WorkerTimeout,
+    WorkerUnreachable,
+)
+from ..settings import Settings
+from ..uploads import Upload
+from ..wire import (
+    Event,
+    Failed,
+    Finished,
+    Options,
+    Segment,
+    Transcript,
+    form_fields,
+    read_options,
+)
+from ..worker import Worker
+
+ResponseFormat = Literal["json", "verbose_json"]
+
+UPLOAD_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "response_format": {"enum": get_args(ResponseFormat), "default": "json"},
+                        **Options.model_json_schema()["properties"],
+                    },
+                }
+            }
+        },
+    }
+}
+ERRORS = documented(
+    InvalidRequest("beam_size: Input should be less than or equal to 20", param="beam_size"),
+    UnknownParameter("Unknown parameter: 'colour'", param="colour"),
+    InvalidAudio("The file is empty", param="file"),
+    UnsupportedMedia("Not an audio or video file that can be read", param="file"),
+    MissingKey("Missing bearer token"),
+    InvalidKey("Invalid token"),
+    ModelNotFound("The model 'x' does not exist or you do not have access to it.", param="model"),
+    RequestTimeout("The request took too long to arrive"),
+    FileTooLarge("The upload is larger than the limit of 1073741824 bytes", param="file"),
+    AudioTooLong("The audio is longer than the limit of 14400 seconds", param="file"),
+    ServiceError("Internal server error"),
+    WorkerLost("The connection to the model service was lost"),
+    WorkerUnreachable("The model service cannot be reached"),
+    Overloaded("Too many requests are waiting"),
+    ModelPending("The model 'large-v3' is still being fetched", param="model"),
+    WorkerTimeout("The model service gave no sign of life in time"),
+    StorageFull("The server has no room left for uploads"),
+)
+
+router = APIRouter(dependencies=[Depends(require_key)], tags=["transcribe"])
+
+
+class Text(BaseModel):
+    """The plain answer: exactly these two fields."""
+
+    text: str
+    language: str | None
+
+
+class _Form:
+    """The fields of one request: the worker's options, and the format, which is the gateway's."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+        self.response_format: ResponseFormat = "json"
+
+    def add(self, name: str, value: str) -> None:
+        """Take one field, or raise for what is wrong with it."""
+        if name == "response_format":
+            if value not in ("", *get_args(ResponseFormat)):
+                known = ", ".join(get_args(ResponseFormat))
+                raise InvalidRequest(f"response_format must be one of {known}", param=name)
+            self.response_format = value or "json"  # type: ignore[assignment]
+            return
+        if name in self.fields:
+            raise InvalidRequest(f"'{name}' was sent twice", param=name)
+        read_options({name: value})
+        self.fields[name] = value
+
+    def options(self) -> dict[str, str]:
+        """The options as form fields for the worker."""
+        return form_fields(read_options(self.fields))
+
+
+MODEL_EXAMPLES: dict[str, Example] = {
+    name: {"value": name} for name in ("small", "medium", "large-v3", "large-v3-turbo")
+}
+
+
+@router.post("/transcribe/{model:path}", openapi_extra=UPLOAD_BODY, responses=ERRORS)
+async def transcribe(
+    request: Request,
+    model: Annotated[str, Path(openapi_examples=MODEL_EXAMPLES)],
+) -> Text:
+    """Turn one uploaded file into text.
+
+    With `response_format=verbose_json` the answer also has the duration, segments and, if asked
+    for, words.
+    """
+    settings: Settings = request.app.state.settings
+    worker: Worker = request.app.state.worker
+    request_id: str = request.state.request_id
+    request.state.log["model"] = model
+    if model not in settings.allowed_models:
+        message = f"The model '{model}' does not exist or you do not have access to it."
+        raise ModelNotFound(message, param="model")
+    form = _Form()
+    upload = Upload(request, settings.max_upload_bytes, form.add)
+    await upload.read_head()
+    size = request.headers.get("content-length")
+    await worker.admit(model, form.fields, int(size) if size else None, request_id)
+    async with worker.transcribe(
+        model, upload.body(form.options), upload.content_type, request_id
+    ) as events:
+        transcript = await until_disconnect(request, collect(events))
+    request.state.log |= {"duration": transcript.duration}
+    if form.response_format == "verbose_json":
+        return JSONResponse(transcript.model_dump(mode="json"))  # type: ignore[return-value]
+    return Text(text=transcript.text, language=transcript.language)
+
+
+async def collect(events: AsyncGenerator[Event, None]) -> Transcript:
+    """The whole answer; raises the failure that the events end with."""
+    segments: list[Segment] = []
+    async for event in events:
+        match event:
+            case Segment():
+                segments.append(event)
+            case Failed():
+                raise RemoteError(event.status, event.code, event.message, param=event.param)
+            case Finished():
+                text = " ".join(segment.text.strip() for segment in segments).strip()
+                return Transcript(**event.model_dump(), text=text, segments=segments)
+    raise WorkerLost("The model service was lost before it had finished")

@@ -1,0 +1,149 @@
+"""The only door to the worker: calls over httpx, answers as wire models, failures as our errors."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter
+
+from .errors import RemoteError, WorkerLost, WorkerTimeout, WorkerUnreachable
+from .settings import Settings
+from .wire import Admission, Event, Failed, Finished, Health, ModelInfo, parse_event
+
+CONNECT_SECONDS = 5.0
+PROBE_SECONDS = 5.0
+
+
+@contextmanager
+def _border() -> Iterator[None]:
+    """Translate httpx' errors into ours."""
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+        raise WorkerUnreachable("The model service cannot be reached", retry_after=5) from exc
+    except httpx.TimeoutException as exc:
+        raise WorkerTimeout("The model service gave no sign of life in time") from exc
+    except httpx.TransportError as exc:
+        raise WorkerLost("The connection to the model service was lost") from exc
+
+
+class Worker:
+    """A client of one worker; open it with `connect`."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    @staticmethod
+    @asynccontextmanager
+    async def connect(settings: Settings) -> "AsyncIterator[Worker]":
+        """Open the connection pool for the lifetime of the gateway."""
+        token = settings.worker_token.get_secret_value()
+        # No fixed time limit on a request: only silence is one, so a long file never meets it.
+        timeout = httpx.Timeout(settings.model_timeout, connect=CONNECT_SECONDS, pool=None)
+        async with httpx.AsyncClient(
+            base_url=str(settings.model_url),
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=timeout,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+            trust_env=False,
+        ) as client:
+            yield Worker(client)
+
+    async def health(self) -> Health:
+        """The worker's state; `unreachable` instead of an error."""
+        try:
+            with _border():
+                answer = await self._client.get("/health", timeout=PROBE_SECONDS)
+            return Health.model_validate_json(answer.content)
+        except (WorkerUnreachable, WorkerLost, WorkerTimeout, ValueError):
+            return Health(status="unreachable")
+
+    async def models(self) -> list[ModelInfo]:
+        """What each configured model can do."""
+        with _border():
+            answer = await self._client.get("/models", timeout=PROBE_SECONDS)
+        await _raise_for_error(answer)
+        return TypeAdapter(list[ModelInfo]).validate_json(answer.content)
+
+    async def admit(
+        self, model: str, options: Mapping[str, Any], size: int | None, request_id: str
+    ) -> None:
+        """Ask before an upload whether it would be taken; raises the error that it would get.
+
+        httpx reads an early answer only after it has sent the whole body, so a refusal that can be
+        known beforehand is asked for beforehand.
+        """
+        asked = Admission(options=dict(options), size=size)
+        with _border():
+            answer = await self._client.post(
+                f"/admission/{quote(model)}",
+                json=asked.model_dump(),
+                headers={"X-Request-ID": request_id},
+            )
+        await _raise_for_error(answer)
+
+    @asynccontextmanager
+    async def transcribe(
+        self, model: str, body: AsyncIterator[bytes], content_type: str, request_id: str
+    ) -> AsyncIterator[AsyncGenerator[Event, None]]:
+        """Send a multipart body as it arrives; gives the events once the worker has admitted it.
+
+        Leaving the block cancels what is still running. The events end with `finished` or `failed`,
+        else WorkerLost is raised.
+        """
+        with _border():
+            async with self._client.stream(
+                "POST",
+                f"/transcribe/{quote(model)}",
+                content=body,
+                headers={
+                    "Accept": "application/jsonl",
+                    "Content-Type": content_type,
+                    "X-Request-ID": request_id,
+                },
+            ) as answer:
+                await _raise_for_error(answer)
+                async with aclosing(_events(answer)) as events:
+                    yield events
+
+
+async def _events(answer: httpx.Response) -> AsyncGenerator[Event, None]:
+    with _border():
+        async for line in answer.aiter_lines():
+            try:
+                event = parse_event(line)
+            except ValueError as exc:
+                raise WorkerLost("The model service sent what is not an event") from exc
+            if event is None:
+                continue
+            yield event
+            if isinstance(event, Finished | Failed):
+                return
+    raise WorkerLost("The model service was lost before it had finished")
+
+
+async def _raise_for_error(answer: httpx.Response) -> None:
+    """Pass on an error that the worker has worded; anything else than its shape is a lost worker."""
+    if answer.status_code < 400:
+        return
+    await answer.aread()
+    try:
+        error = json.loads(answer.content)["error"]
+        code, message, param = error["code"], error["message"], error["param"]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise WorkerLost(f"The model service answered {answer.status_code}") from exc
+    if answer.status_code in (401, 403):
+        raise WorkerLost("The model service refuses this gateway: check WORKER_TOKEN")
+    retry_after = answer.headers.get("retry-after")
+    should_retry = answer.headers.get("x-should-retry")
+    raise RemoteError(
+        answer.status_code,
+        code,
+        message,
+        param=param,
+        retry_after=float(retry_after) if retry_after else None,
+        retryable=None if should_retry is None else should_retry == "true",
+    )

@@ -1,0 +1,134 @@
+"""From a model's name to a local directory that holds it: shipped, configured, cached or fetched."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+from faster_whisper.utils import _MODELS as HUB_IDS
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+SHIPPED = Path(__file__).parent.parent / "models"
+FILES = ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"]
+
+Report = Callable[[float | None], None]
+"""Told the share of bytes that have been fetched, 0 to 1, or None while it is not known."""
+
+
+class ModelUnobtainable(Exception):
+    """The model cannot be had; the message is one sentence for operators."""
+
+
+def find_model(
+    name: str, aliases: dict[str, str], *, offline: bool, cache_dir: Path | None, report: Report
+) -> Path:
+    """Return the directory of a configured model, fetching it when it is not here yet.
+
+    A name is an alias, a model that ships in `models/`, a faster-whisper name, or a hub id
+    `org/name` with an optional `@revision`. A directory is taken only as an alias' value, so that
+    no request can ever name one. Raises ModelUnobtainable.
+    """
+    bare, _, revision = name.partition("@")
+    source = aliases.get(name) or aliases.get(bare)
+    if source is not None:
+        if Path(source).is_dir():
+            return _checked(Path(source), name)
+        bare, _, revision = source.partition("@")
+    elif (SHIPPED / bare / "model.bin").is_file() and "/" not in bare:
+        return SHIPPED / bare
+    repository = HUB_IDS.get(bare, bare)
+    if repository.count("/") != 1 or repository.startswith(("/", ".")):
+        raise ModelUnobtainable(
+            f"'{name}' is neither a known model, nor a hub id like org/name, nor an alias of an "
+            "existing directory"
+        )
+    return _checked(_fetch(repository, revision or None, offline, cache_dir, report), name)
+
+
+def _fetch(
+    repository: str, revision: str | None, offline: bool, cache_dir: Path | None, report: Report
+) -> Path:
+    """Take the model from the cache if it is whole there, else from the hub."""
+    wanted: dict[str, Any] = {
+        "repo_id": repository,
+        "revision": revision,
+        "cache_dir": cache_dir,
+        "allow_patterns": FILES,
+    }
+    try:
+        return Path(snapshot_download(**wanted, local_files_only=True))
+    except LocalEntryNotFoundError as exc:
+        if offline:
+            raise ModelUnobtainable(
+                f"{repository} is not in the cache and WHISPER_OFFLINE forbids to fetch it"
+            ) from exc
+    except HFValidationError as exc:
+        raise ModelUnobtainable(f"'{repository}' is not a hub id like org/name") from exc
+    log.info("fetching %s", repository)
+    try:
+        return Path(snapshot_download(**wanted, tqdm_class=_progress_bar(repository, report)))
+    except (OSError, HfHubHTTPError) as exc:
+        raise ModelUnobtainable(_sentence(repository, revision, exc)) from exc
+
+
+def _sentence(repository: str, revision: str | None, error: Exception) -> str:
+    """What went wrong with a download, in words that say what to do."""
+    match error:
+        case GatedRepoError():
+            return f"{repository} is gated: accept its terms on the hub and set HF_TOKEN"
+        case RepositoryNotFoundError():
+            return f"The hub has no repository {repository}, or HF_TOKEN may not read it"
+        case RevisionNotFoundError():
+            return f"{repository} has no revision {revision}"
+        case LocalEntryNotFoundError():
+            return f"{repository} could not be fetched: the hub cannot be reached"
+        case PermissionError():
+            return f"{repository} could not be stored: the cache {error.filename} is not writable"
+        case _:
+            return f"{repository} could not be fetched: {type(error).__name__}: {error}"
+
+
+def _checked(directory: Path, name: str) -> Path:
+    """Refuse what is not a CTranslate2 Whisper model with a tokenizer of its own."""
+    if not ctranslate2.contains_model(str(directory)):
+        raise ModelUnobtainable(f"'{name}' is not a Whisper model in CTranslate2's format")
+    if not (directory / "tokenizer.json").is_file():
+        # faster-whisper would fetch another model's tokenizer, with a vocabulary that may not fit.
+        raise ModelUnobtainable(f"'{name}' has no tokenizer.json")
+    return directory
+
+
+def _progress_bar(repository: str, report: Report) -> type[Any]:
+    """A stand-in for tqdm that reports the share of bytes instead of drawing a bar."""
+
+    class ProgressBar(tqdm):  # type: ignore[misc]
+        last_logged = 0.0
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.counts_bytes = kwargs.get("unit") == "B"
+            kwargs.pop("name", None)
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            self.n += n or 0
+            if not self.counts_bytes or not self.total:
+                return
+            share = min(1.0, self.n / self.total)
+            report(share)
+            if share - self.last_logged >= 0.1:
+                self.last_logged = share
+                log.info("fetching %s: %d %% of %d MB", repository, share * 100, self.total / 1e6)
+
+    return ProgressBar

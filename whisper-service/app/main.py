@@ -1,0 +1,79 @@
+"""The worker: a table of contents, and how it starts and stops."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from . import health, routes
+from .edge import install_edge
+from .engine import Engine, resolve_device
+from .logs import configure_logging
+from .models import Models
+from .server import serve
+from .settings import Settings, load_settings
+from .transcribe import Transcriber
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the worker; models begin to load when it starts."""
+    settings = settings or load_settings()
+
+    def load(name: str, directory: Path) -> Engine:
+        return Engine(name, directory, settings)
+
+    models = Models(settings, load)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load_models(models))
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(models.close)
+            await loading
+
+    app = FastAPI(title="whisper-service", lifespan=lifespan)
+    app.state.settings = settings
+    app.state.models = models
+    app.state.transcriber = Transcriber(settings, models)
+    app.include_router(routes.router)
+    app.include_router(health.router)
+    install_edge(app)
+    return app
+
+
+async def _load_models(models: Models) -> None:
+    if not await asyncio.to_thread(models.load_all):
+        log.critical("no model could be loaded; the worker ends")
+        signal.raise_signal(signal.SIGTERM)
+
+
+def run() -> None:
+    """Serve until told to stop; a wrong setting, or no model at all, ends with a non-zero status."""
+    try:
+        settings = load_settings()
+        configure_logging(settings.log_level)
+        resolve_device(settings)
+    except ValueError as exc:
+        sys.exit(f"whisper-service cannot start: {exc}")
+    app = create_app(settings)
+    serve(app, host=settings.service_host, port=settings.service_port, log_level=settings.log_level)
+
+
+def __getattr__(name: str) -> FastAPI:
+    """Build `app` only for those who ask for it, as `uvicorn app.main:app` does."""
+    if name != "app":
+        raise AttributeError(name)
+    return create_app()
+
+
+if __name__ == "__main__":
+    run()

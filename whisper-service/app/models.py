@@ -1,0 +1,128 @@
+"""Which models this worker has: loaded one after the other at start, each served as soon as warm."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .engine import Engine, EngineError
+from .errors import ModelNotFound, ModelPending, ModelUnavailable
+from .hub import ModelUnobtainable, find_model
+from .settings import Settings
+from .wire import FailedModel, Health, ModelInfo, PendingModel
+
+log = logging.getLogger(__name__)
+
+Load = Callable[[str, Path], Engine]
+
+
+@dataclass
+class _Entry:
+    """One configured model; exactly one of engine and reason is set once it is not pending."""
+
+    name: str
+    stage: str = "waiting"
+    progress: float | None = None
+    engine: Engine | None = None
+    reason: str | None = None
+
+
+@dataclass
+class Models:
+    """The configured models in their order; `load_all` fills them, requests ask for their engines."""
+
+    settings: Settings
+    load: Load
+    _entries: dict[str, _Entry] = field(init=False)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        names = (name.partition("@")[0] for name in self.settings.whisper_models)
+        self._entries = {name: _Entry(name) for name in names}
+
+    def engine(self, name: str) -> Engine:
+        """Return the warm engine of a model.
+
+        Raises ModelNotFound, ModelPending while it is being fetched or loaded, ModelUnavailable
+        when that has failed.
+        """
+        entry = self._entries.get(name)
+        if entry is None:
+            raise ModelNotFound(f"The model '{name}' is not served here", param="model")
+        if entry.engine is not None:
+            return entry.engine
+        if entry.reason is not None:
+            raise ModelUnavailable(f"The model '{name}' could not be loaded", param="model")
+        raise ModelPending(f"The model '{name}' is still {entry.stage}", retry_after=10)
+
+    def load_all(self) -> bool:
+        """Fetch, load and warm up every model in order (blocking); whether any of them serves now."""
+        for configured in self.settings.whisper_models:
+            if self._stopping.is_set():
+                break
+            self._load_one(configured, self._entries[configured.partition("@")[0]])
+        return any(entry.engine for entry in self._entries.values())
+
+    def _load_one(self, configured: str, entry: _Entry) -> None:
+        def report(share: float | None) -> None:
+            entry.progress = share
+
+        began = time.monotonic()
+        try:
+            entry.stage = "being fetched"
+            directory = find_model(
+                configured,
+                self.settings.whisper_aliases,
+                offline=self.settings.whisper_offline,
+                cache_dir=self.settings.whisper_cache_dir,
+                report=report,
+            )
+            entry.stage, entry.progress = "loading", None
+            entry.engine = self.load(entry.name, directory)
+        except (ModelUnobtainable, EngineError) as exc:
+            entry.reason = str(exc)
+            log.error("model %s failed: %s", entry.name, exc)
+        except Exception:
+            entry.reason = f"'{entry.name}' could not be loaded; the worker's log says why"
+            log.exception("model %s failed", entry.name)
+        else:
+            log.info("model %s ready after %.1f s", entry.name, time.monotonic() - began)
+
+    def close(self) -> None:
+        """Stop loading after the current model and release the loaded ones."""
+        self._stopping.set()
+        for entry in self._entries.values():
+            if entry.engine is not None:
+                entry.engine.close()
+
+    def health(self) -> Health:
+        """`ok` once a model serves, `loading` before; what is pending and what failed."""
+        entries = self._entries.values()
+        loaded = [entry.name for entry in entries if entry.engine]
+        return Health(
+            status="ok" if loaded else "loading",
+            loaded_models=loaded,
+            pending=[
+                PendingModel(model=entry.name, stage=entry.stage, progress=entry.progress)
+                for entry in entries
+                if entry.engine is None and entry.reason is None
+            ],
+            failed=[
+                FailedModel(model=entry.name, reason=entry.reason)
+                for entry in entries
+                if entry.reason is not None
+            ],
+        )
+
+    def infos(self) -> list[ModelInfo]:
+        """What each configured model can do; of those not loaded yet, only the name and state."""
+        infos = []
+        for entry in self._entries.values():
+            if entry.engine is not None:
+                infos.append(entry.engine.info)
+            else:
+                status = "pending" if entry.reason is None else "failed"
+                infos.append(ModelInfo.model_validate({"id": entry.name, "status": status}))
+        return infos

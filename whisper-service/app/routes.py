@@ -1,0 +1,148 @@
+"""The worker's routes that need its secret: transcribe, admission, models."""
+
+import hmac
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from .edge import ClosingStream, documented, until_disconnect
+from .errors import (
+    AudioTooLong,
+    FileTooLarge,
+    InvalidAudio,
+    InvalidKey,
+    InvalidRequest,
+    MissingKey,
+    ModelNotFound,
+    ModelPending,
+    Overloaded,
+    StorageFull,
+    UnknownParameter,
+    UnsupportedMedia,
+)
+from .settings import Settings
+from .transcribe import Transcriber, collect
+from .uploads import receive_upload
+from .wire import Admission, Event, Finished, ModelInfo, Options, Transcript, read_options
+
+JSON_LINES = "application/jsonl"
+bearer = HTTPBearer(auto_error=False, description="WORKER_TOKEN, where it is set")
+
+UPLOAD_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        **Options.model_json_schema()["properties"],
+                    },
+                }
+            }
+        },
+    }
+}
+ERRORS = documented(
+    InvalidRequest("beam_size: Input should be less than or equal to 20", param="beam_size"),
+    UnknownParameter("Unknown parameter: 'colour'", param="colour"),
+    InvalidAudio("The file is empty", param="file"),
+    UnsupportedMedia("Not an audio or video file that can be read", param="file"),
+    MissingKey("Missing bearer token"),
+    InvalidKey("Invalid token"),
+    ModelNotFound("The model 'x' is not served here", param="model"),
+    FileTooLarge("The upload is larger than the limit of 1073741824 bytes", param="file"),
+    AudioTooLong("The audio is longer than the limit of 14400 seconds", param="file"),
+    Overloaded("Too many requests are waiting"),
+    ModelPending("The model 'large-v3' is still being fetched", param="model"),
+    StorageFull("The server has no room left for uploads"),
+)
+
+
+def require_token(
+    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> None:
+    """Refuse direct clients when the worker shares a secret with its gateway."""
+    settings: Settings = request.app.state.settings
+    token = settings.worker_token.get_secret_value()
+    if not token:
+        return
+    if given is None:
+        raise MissingKey("Missing bearer token", headers={"WWW-Authenticate": "Bearer"})
+    if not hmac.compare_digest(given.credentials.encode(), token.encode()):
+        raise InvalidKey("Invalid token")
+
+
+router = APIRouter(dependencies=[Depends(require_token)])
+
+
+@router.post("/transcribe/{model:path}", openapi_extra=UPLOAD_BODY, responses=ERRORS)
+@router.post("/transcribe-{model:path}", openapi_extra=UPLOAD_BODY, responses=ERRORS)
+async def transcribe(request: Request, model: str) -> Transcript:
+    """Turn one uploaded file into text.
+
+    `Accept: application/jsonl` streams events as they become final; anything else gets the same
+    events collected into one JSON object.
+    """
+    transcriber: Transcriber = request.app.state.transcriber
+    settings: Settings = request.app.state.settings
+    request.state.log["model"] = model
+    transcriber.admit(model)
+    upload = await receive_upload(
+        request, max_bytes=settings.max_upload_bytes, folder=settings.whisper_temp_dir
+    )
+    events = _noted(request, transcriber.transcribe(model, upload, request.state.request_id))
+    if JSON_LINES not in request.headers.get("accept", ""):
+        return await until_disconnect(request, _collected(events))
+    first = await until_disconnect(request, anext(events))
+    return ClosingStream(_lines(first, events), media_type=JSON_LINES)  # type: ignore[return-value]
+
+
+@router.post("/admission/{model:path}", responses=ERRORS, status_code=204)
+async def admission(request: Request, model: str, asked: Admission) -> Response:
+    """Say before an upload whether it would be taken: 204, or the error that it would get."""
+    transcriber: Transcriber = request.app.state.transcriber
+    settings: Settings = request.app.state.settings
+    read_options(asked.options)
+    if asked.size is not None and asked.size > settings.max_upload_bytes:
+        message = f"The upload is larger than the limit of {settings.max_upload_bytes} bytes"
+        raise FileTooLarge(message, param="file")
+    transcriber.admit(model)
+    return Response(status_code=204)
+
+
+@router.get("/models")
+async def models(request: Request) -> list[ModelInfo]:
+    """What the configured models can do."""
+    transcriber: Transcriber = request.app.state.transcriber
+    return transcriber.models.infos()
+
+
+async def _noted(
+    request: Request, events: AsyncGenerator[Event, None]
+) -> AsyncGenerator[Event, None]:
+    """Pass events on, and keep what the log line of this request says."""
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Finished):
+                request.state.log |= event.model_dump(
+                    include={"duration", "queue_seconds", "inference_seconds"}, exclude_none=True
+                )
+            yield event
+
+
+async def _collected(events: AsyncGenerator[Event, None]) -> Transcript:
+    async with aclosing(events):
+        return await collect(events)
+
+
+async def _lines(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncGenerator[str, None]:
+    async with aclosing(rest):
+        yield f"{first.model_dump_json(exclude_none=True)}\n"
+        async for event in rest:
+            yield f"{event.model_dump_json(exclude_none=True)}\n"

@@ -1,0 +1,179 @@
+"""SubRip and WebVTT, laid out as people want them.
+
+The options are those of Whisper's own writers (openai/whisper, utils.py, `SubtitlesWriter`):
+`max_line_width`, `max_line_count`, `max_words_per_line`, `highlight_words`, with two differences.
+A cue never runs on past the end of a sentence, and `max_words_per_line` also holds beside
+`max_line_width`. All of it needs the times of words; a segment without them is one cue.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..wire import Segment, Word
+from .sentences import ends_sentence
+
+LONG_PAUSE = 3.0
+"""Seconds of silence over which no cue stays on the screen."""
+
+
+class SubtitleStyle(BaseModel):
+    """How cues are laid out; without any of it, a cue is a sentence on one line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    max_line_width: int | None = Field(None, ge=1, le=1000)
+    """Characters a line may hold; a longer word stands alone."""
+    max_line_count: int | None = Field(None, ge=1, le=100)
+    """Lines a cue may hold; with `max_line_width`, cues also run on over segments."""
+    max_words_per_line: int | None = Field(None, ge=1, le=1000)
+    """Words a line may hold; without `max_line_count` and `max_line_width`, a cue is one line."""
+    highlight_words: bool = False
+    """Underline each word while it is spoken."""
+
+    @model_validator(mode="after")
+    def _count_needs_a_line(self) -> "SubtitleStyle":
+        if self.max_line_count and not (self.max_line_width or self.max_words_per_line):
+            raise ValueError("max_line_count needs max_line_width or max_words_per_line")
+        return self
+
+
+@dataclass(frozen=True)
+class Cue:
+    """What stands on the screen from `start` to `end`, in milliseconds.
+
+    `words` keep the space or line break before them: joined, they are the cue's text.
+    """
+
+    start: int
+    end: int
+    words: tuple[str, ...]
+    highlighted: int | None = None
+
+
+def srt(segments: Iterable[Segment], style: SubtitleStyle) -> str:
+    """SubRip: numbered cues, times with a comma, a blank line after each cue."""
+    return "".join(
+        f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{_text(cue, _plain)}\n\n"
+        for number, cue in enumerate(cues(segments, style), start=1)
+    )
+
+
+def vtt(segments: Iterable[Segment], style: SubtitleStyle) -> str:
+    """WebVTT: its header, times with a point and always hours, markup characters escaped."""
+    return "WEBVTT\n\n" + "".join(
+        f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{_text(cue, _escaped)}\n\n"
+        for cue in cues(segments, style)
+    )
+
+
+def cues(segments: Iterable[Segment], style: SubtitleStyle) -> Iterator[Cue]:
+    """Yield the cues of a transcript in order; none overlaps the one before it."""
+    end = 0
+    for stretch in _stretches(segments, over_segments=_runs_on(style)):
+        for words in _cue_words(stretch, style):
+            for cue in _shown(words, style.highlight_words):
+                start = max(cue.start, end)
+                end = max(cue.end, start + 1)
+                yield replace(cue, start=start, end=end)
+
+
+def milliseconds(seconds: float) -> int:
+    """Rounded before anything is split off, so that 59.9996 s is one minute."""
+    return round(seconds * 1000)
+
+
+def _runs_on(style: SubtitleStyle) -> bool:
+    return style.max_line_width is not None and style.max_line_count is not None
+
+
+def _stretches(segments: Iterable[Segment], *, over_segments: bool) -> Iterator[list[Word]]:
+    """Words between two places where a cue must end: sentences, long pauses, else segments."""
+    stretch: list[Word] = []
+    for segment in segments:
+        words = [word for word in segment.words or [_as_word(segment)] if word.word.strip()]
+        for position, word in enumerate(words):
+            if stretch and (
+                (position == 0 and not over_segments)
+                or ends_sentence(stretch[-1].word, word.word)
+                or word.start - stretch[-1].end > LONG_PAUSE
+            ):
+                yield stretch
+                stretch = []
+            stretch.append(word)
+    if stretch:
+        yield stretch
+
+
+def _as_word(segment: Segment) -> Word:
+    return Word(word=segment.text, start=segment.start, end=segment.end, probability=1.0)
+
+
+def _cue_words(stretch: list[Word], style: SubtitleStyle) -> Iterator[list[Word]]:
+    """Fill lines, then cues; a word that begins a line has the line break before it."""
+    lines = _lines(stretch, style.max_line_width or 1000, style.max_words_per_line or 1000)
+    count = style.max_line_count
+    if count is None:
+        count = 1 if style.max_words_per_line and not style.max_line_width else len(lines)
+    for first in range(0, len(lines), count):
+        words: list[Word] = []
+        for line in lines[first : first + count]:
+            begin = line[0].word.lstrip()
+            words.append(line[0].model_copy(update={"word": f"\n{begin}" if words else begin}))
+            words += line[1:]
+        yield words
+
+
+def _lines(words: list[Word], max_width: int, max_words: int) -> list[list[Word]]:
+    lines: list[list[Word]] = []
+    width = 0
+    for word in words:
+        text = re.sub(r"\s+", " ", word.word.rstrip())
+        if lines and width + len(text) <= max_width and len(lines[-1]) < max_words:
+            lines[-1].append(word.model_copy(update={"word": text}))
+            width += len(text)
+        else:
+            lines.append([word.model_copy(update={"word": text.lstrip()})])
+            width = len(text.lstrip())
+    return lines
+
+
+def _shown(words: list[Word], highlight: bool) -> Iterator[Cue]:
+    """One cue, or one for each word spoken and for each gap between two of them."""
+    texts = tuple(word.word for word in words)
+    whole = Cue(milliseconds(words[0].start), milliseconds(words[-1].end), texts)
+    if not highlight:
+        yield whole
+        return
+    last = whole.start
+    for position, word in enumerate(words):
+        start, end = milliseconds(word.start), milliseconds(word.end)
+        if start > last:
+            yield Cue(last, start, texts)
+        yield Cue(start, end, texts, highlighted=position)
+        last = end
+
+
+def _text(cue: Cue, escape: Callable[[str], str]) -> str:
+    words = [escape(word) for word in cue.words]
+    if cue.highlighted is not None:
+        spoken = words[cue.highlighted]
+        words[cue.highlighted] = re.sub(r"^(\s*)(.*)$", r"\1<u>\2</u>", spoken)
+    return "".join(words)
+
+
+def _plain(text: str) -> str:
+    return text.replace("-->", "->")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _time(milliseconds: int, mark: str) -> str:
+    seconds, thousandths = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{seconds:02}{mark}{thousandths:03}"

@@ -1,0 +1,251 @@
+"""Subtitles: golden files, third-party parsers, and properties of times, line breaks and words."""
+
+import html
+import itertools
+import re
+
+import pysubs2
+import pytest
+import webvtt
+from gateway.formats.sentences import ends_sentence
+from gateway.formats.subtitles import SubtitleStyle, cues, srt, vtt
+from gateway.wire import Segment, Transcript, Word
+from house import DATA
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+FOLDER = DATA / "subtitles"
+TRANSCRIPT = Transcript.model_validate_json((FOLDER / "transcript.json").read_text())
+PLAIN = SubtitleStyle()
+
+
+def segment(*words: tuple[str, float, float], id: int = 0) -> Segment:  # noqa: A002
+    return Segment(
+        id=id,
+        seek=0,
+        start=words[0][1],
+        end=words[-1][2],
+        text="".join(word for word, _, _ in words),
+        tokens=[],
+        temperature=0.0,
+        avg_logprob=-0.1,
+        compression_ratio=1.0,
+        no_speech_prob=0.0,
+        words=[Word(word=w, start=start, end=end, probability=1.0) for w, start, end in words],
+    )
+
+
+@st.composite
+def transcripts(draw: st.DrawFn, alphabet: str = "ab<&>é-.?") -> list[Segment]:
+    """Segments of words that follow each other in time, with pauses short or long."""
+    now, segments = 0.0, []
+    for index in range(draw(st.integers(0, 4))):
+        words = []
+        for _ in range(draw(st.integers(1, 7))):
+            now += draw(st.sampled_from([0.0, 0.0004, 0.2, 0.9996, 5.0]))
+            end = now + draw(st.sampled_from([0.0, 0.0006, 0.1, 0.35]))
+            words.append((" " + draw(st.text(alphabet, max_size=9)), now, end))
+            now = end
+        segments.append(segment(*words, id=index))
+    return segments
+
+
+styles = st.builds(
+    SubtitleStyle,
+    max_line_width=st.integers(1, 40),
+    max_line_count=st.none() | st.integers(1, 3),
+    max_words_per_line=st.none() | st.integers(1, 5),
+    highlight_words=st.booleans(),
+) | st.builds(SubtitleStyle, max_words_per_line=st.none() | st.integers(1, 5))
+
+
+@pytest.mark.parametrize(
+    ("name", "style"),
+    [
+        ("plain.srt", PLAIN),
+        ("plain.vtt", PLAIN),
+        ("two-lines-of-24.srt", SubtitleStyle(max_line_width=24, max_line_count=2)),
+        ("three-words.vtt", SubtitleStyle(max_words_per_line=3)),
+    ],
+)
+def test_a_transcript_is_written_as_in_its_golden_file(name: str, style: SubtitleStyle) -> None:
+    write = srt if name.endswith("srt") else vtt
+    assert write(TRANSCRIPT.segments, style) == (FOLDER / name).read_text()
+
+
+def test_each_word_is_underlined_while_it_is_spoken_and_none_between_two() -> None:
+    spoken = segment((" One", 1.0, 1.5), (" two", 1.5, 2.0), (" three.", 2.2, 2.9))
+    assert srt([spoken], SubtitleStyle(highlight_words=True, max_line_width=7)) == (
+        "1\n00:00:01,000 --> 00:00:01,500\n<u>One</u> two\nthree.\n\n"
+        "2\n00:00:01,500 --> 00:00:02,000\nOne <u>two</u>\nthree.\n\n"
+        "3\n00:00:02,000 --> 00:00:02,200\nOne two\nthree.\n\n"
+        "4\n00:00:02,200 --> 00:00:02,900\nOne two\n<u>three.</u>\n\n"
+    )
+
+
+def test_times_are_rounded_to_milliseconds_before_they_are_split() -> None:
+    assert srt([segment((" A", 59.9996, 3599.9995))], PLAIN) == (
+        "1\n00:01:00,000 --> 01:00:00,000\nA\n\n"
+    )
+
+
+def test_hours_beyond_ninety_nine_keep_all_their_digits() -> None:
+    assert "101:00:00.500" in vtt([segment((" A", 363600.5, 363601.0))], PLAIN)
+
+
+def test_the_first_cue_starts_where_the_first_segment_starts() -> None:
+    assert "00:00:07.250 -->" in vtt([segment((" Late", 7.25, 8.0))], PLAIN)
+
+
+def test_no_speech_gives_no_cue_and_a_valid_file() -> None:
+    assert (srt([], PLAIN), vtt([], PLAIN)) == ("", "WEBVTT\n\n")
+
+
+def test_a_segment_without_words_is_one_cue() -> None:
+    whole = segment((" Two words. And more.", 1.0, 2.0)).model_copy(update={"words": None})
+    assert srt([whole], PLAIN) == "1\n00:00:01,000 --> 00:00:02,000\nTwo words. And more.\n\n"
+
+
+def test_an_arrow_in_the_text_cannot_break_subrip() -> None:
+    assert "a -> b" in srt([segment((" a", 0.0, 1.0), (" -->", 1.0, 2.0), (" b", 2.0, 3.0))], PLAIN)
+
+
+def test_a_line_break_inside_a_word_is_a_space() -> None:
+    assert "\nso to say\n\n" in srt([segment((" so\nto\n\nsay", 0.0, 1.0))], PLAIN)
+
+
+def test_cues_run_on_over_segments_when_width_and_count_are_given() -> None:
+    halves = [segment((" Come", 0.0, 1.0)), segment((" with", 1.0, 2.0), (" me.", 2.0, 3.0))]
+    assert srt(halves, SubtitleStyle(max_line_width=40, max_line_count=1)) == (
+        "1\n00:00:00,000 --> 00:00:03,000\nCome with me.\n\n"
+    )
+    assert srt(halves, SubtitleStyle(max_line_width=40)).count("-->") == 2
+
+
+def test_no_cue_stays_over_a_long_pause() -> None:
+    paused = segment((" Wait", 0.0, 1.0), (" now", 4.5, 5.0))
+    assert srt([paused], PLAIN).count("-->") == 2
+
+
+def test_a_line_count_without_anything_that_ends_a_line_is_refused() -> None:
+    with pytest.raises(ValidationError, match="max_line_count needs max_line_width"):
+        SubtitleStyle(max_line_count=2)
+
+
+@pytest.mark.parametrize(
+    ("word", "following", "ends"),
+    [
+        (" floor.", " Can", True),
+        (" Wednesday?", " No", True),
+        (" said.”", " Then", True),
+        (" です。", "はい", True),
+        (" है।", " और", True),
+        (" Dr.", " Smith", False),
+        (" J.", " Bach", False),
+        (" p.m.", " Then", False),
+        (" 9.", " am", False),
+        (" etc.", " and", False),
+        (" Well,", " Then", False),
+        (" 9.45", " Then", False),
+        (" wait...", " What", True),
+    ],
+)
+def test_sentences_end_at_their_marks_and_not_at_titles_or_initials(
+    word: str, following: str, ends: bool
+) -> None:
+    assert ends_sentence(word, following) is ends
+
+
+@given(transcripts(), styles)
+def test_cues_are_ordered_do_not_overlap_and_last_at_least_a_millisecond(
+    segments: list[Segment], style: SubtitleStyle
+) -> None:
+    spans = [(cue.start, cue.end) for cue in cues(segments, style)]
+    assert all(start < end for start, end in spans)
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
+
+
+@given(transcripts(), styles)
+def test_lines_keep_their_width_unless_one_word_is_longer(
+    segments: list[Segment], style: SubtitleStyle
+) -> None:
+    for cue in cues(segments, style):
+        lines = "".join(cue.words).split("\n")
+        if style.max_line_count:
+            assert len(lines) <= style.max_line_count
+        for line in lines:
+            assert len(line) <= (style.max_line_width or 1000) or " " not in line
+            assert len(line.split()) <= (style.max_words_per_line or 1000)
+
+
+@given(transcripts(), styles.filter(lambda style: not style.highlight_words))
+def test_every_word_is_in_exactly_one_cue_and_in_order(
+    segments: list[Segment], style: SubtitleStyle
+) -> None:
+    shown = [word.split() for cue in cues(segments, style) for word in cue.words]
+    spoken = [word.word.split() for segment in segments for word in segment.words or []]
+    assert shown == [word for word in spoken if word]
+
+
+@given(transcripts(), styles)
+def test_a_third_party_parser_reads_back_the_same_subrip_cues(
+    segments: list[Segment], style: SubtitleStyle
+) -> None:
+    made = list(cues(segments, style))
+    read = pysubs2.SSAFile.from_string(srt(segments, style), format_="srt", keep_html_tags=True)
+    assert [(line.start, line.end) for line in read] == [(cue.start, cue.end) for cue in made]
+    numbers = re.findall(r"^(\d+)\n\d\d:", srt(segments, style), flags=re.MULTILINE)
+    assert numbers == [str(number + 1) for number in range(len(made))]
+
+
+@given(transcripts(), styles.filter(lambda style: not style.highlight_words))
+def test_a_third_party_parser_reads_back_the_same_webvtt_cues(
+    segments: list[Segment], style: SubtitleStyle
+) -> None:
+    made = list(cues(segments, style))
+    read = webvtt.from_string(vtt(segments, style))
+    assert [(c.start_time.in_milliseconds(), c.end_time.in_milliseconds()) for c in read] == [
+        (cue.start, cue.end) for cue in made
+    ]
+    assert [html.unescape(caption.text) for caption in read] == ["".join(cue.words) for cue in made]
+
+
+@given(
+    transcripts(alphabet="abc"),
+    st.integers(1, 30),
+    st.integers(1, 3),
+)
+def test_where_no_sentence_ends_the_layout_is_whispers_own(
+    segments: list[Segment], width: int, count: int
+) -> None:
+    style = SubtitleStyle(max_line_width=width, max_line_count=count)
+    ours = ["".join(cue.words) for cue in cues(segments, style)]
+    assert ours == whisper_layout(segments, width, count)
+
+
+def whisper_layout(segments: list[Segment], width: int, count: int) -> list[str]:
+    """What openai/whisper's SubtitlesWriter does with both a width and a line count (MIT licence)."""
+    done: list[str] = []
+    subtitle, line_length, line_count, last = "", 0, 1, 0.0
+    for word in (word for segment in segments for word in segment.words or []):
+        text = word.word.rstrip()
+        if not text:
+            continue
+        long_pause = bool(subtitle) and word.start - last > 3.0
+        if line_length > 0 and line_length + len(text) <= width and not long_pause:
+            subtitle += text
+            line_length += len(text)
+        else:
+            text = text.strip()
+            if subtitle and (long_pause or line_count >= count):
+                done.append(subtitle)
+                subtitle, line_count = text, 1
+            elif line_length > 0:
+                line_count += 1
+                subtitle += "\n" + text
+            else:
+                subtitle = text
+            line_length = len(text)
+        last = word.end
+    return [*done, subtitle] if subtitle else done

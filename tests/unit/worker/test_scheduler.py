@@ -1,0 +1,444 @@
+"""The scheduler: who is next, what shares a batch, and that nobody is lost whatever happens."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from worker.errors import Overloaded
+from worker.scheduler import (
+    BatchTooLarge,
+    Report,
+    Scheduler,
+    SchedulerDied,
+    StallReport,
+    StepReport,
+)
+from worker.scheduler.queue import AGEING_SECONDS, Entry, FairQueue, Place, Priority
+
+
+@dataclass(frozen=True)
+class Clip:
+    name: str
+    audio_seconds: float = 10.0
+    key: str = "same"
+
+    @property
+    def description(self) -> str:
+        return self.name
+
+
+def push(
+    queue: FairQueue[Clip], place: Place[Clip], *clips: Clip, now: float = 0.0, urgent: bool = False
+) -> None:
+    for clip in clips:
+        queue.push(Entry(clip, place, Future(), now), now, urgent=urgent)
+
+
+def order(queue: FairQueue[Clip], *, now: float = 0.0, size: int = 1) -> list[list[str]]:
+    batches = []
+    while batch := queue.take(now, size):
+        batches.append([entry.job.name for entry in batch])
+    return batches
+
+
+def clips(prefix: str, count: int, seconds: float = 10.0, key: str = "same") -> list[Clip]:
+    return [Clip(f"{prefix}{n}", seconds, key) for n in range(count)]
+
+
+# --- the order ----------------------------------------------------------------------------------
+
+
+def test_a_short_clip_passes_between_the_windows_of_a_long_file() -> None:
+    queue = FairQueue[Clip]()
+    push(queue, queue.open("", "interactive"), *clips("long", 4, 30.0))
+    assert [entry.job.name for entry in queue.take(0.0, 1)] == ["long0"]
+    push(queue, queue.open("", "interactive"), Clip("short", 3.0))
+    assert order(queue) == [["short"], ["long1"], ["long2"], ["long3"]]
+
+
+def test_tenants_take_turns_however_many_requests_each_has() -> None:
+    queue = FairQueue[Clip]()
+    for n in range(3):
+        push(queue, queue.open("busy", "interactive"), *clips(f"busy{n}.", 2))
+    push(queue, queue.open("modest", "interactive"), *clips("modest", 3))
+    assert [batch[0][:4] for batch in order(queue)][:6] == ["busy", "mode"] * 3
+
+
+def test_many_short_clips_do_not_starve_a_long_file_of_the_same_tenant() -> None:
+    queue = FairQueue[Clip]()
+    push(queue, queue.open("", "interactive"), *clips("long", 9, 30.0))
+    served = []
+    for n in range(40):
+        push(queue, queue.open("", "interactive"), Clip(f"clip{n}", 3.0))
+        served += [entry.job.name for entry in queue.take(0.0, 1)]
+    assert [n for n, name in enumerate(served) if name.startswith("long")] == [9, 31]
+
+
+def test_live_goes_before_interactive_and_interactive_before_bulk() -> None:
+    queue = FairQueue[Clip]()
+    classes: list[Priority] = ["bulk", "interactive", "live"]
+    for priority in classes:
+        push(queue, queue.open("", priority), Clip(priority))
+    assert order(queue) == [["live"], ["interactive"], ["bulk"]]
+
+
+def test_bulk_work_that_has_waited_long_counts_as_interactive() -> None:
+    queue = FairQueue[Clip]()
+    push(queue, queue.open("a", "bulk"), Clip("bulk"), now=0.0)
+    push(queue, queue.open("b", "interactive"), *clips("new", 2), now=AGEING_SECONDS)
+    names = [name for batch in order(queue, now=AGEING_SECONDS) for name in batch]
+    assert names.index("bulk") < 2
+
+
+def test_a_file_gets_one_two_four_and_eight_windows_into_its_batches() -> None:
+    queue = FairQueue[Clip]()
+    push(queue, queue.open("", "bulk"), *clips("w", 20))
+    assert [len(batch) for batch in order(queue, size=8)] == [1, 2, 4, 8, 5]
+
+
+def test_windows_of_different_requests_fill_one_batch() -> None:
+    queue = FairQueue[Clip]()
+    for name in ("a", "b", "c"):
+        push(queue, queue.open("", "interactive"), *clips(name, 2))
+    assert order(queue, size=4) == [["a0", "b0", "c0"], ["a1", "b1", "c1"]]
+
+
+def test_windows_that_are_not_compatible_never_share_a_batch() -> None:
+    queue = FairQueue[Clip]()
+    push(queue, queue.open("", "interactive"), Clip("a", key="x"))
+    push(queue, queue.open("", "interactive"), Clip("b", key="y"))
+    push(queue, queue.open("", "interactive"), Clip("c", key="x"))
+    assert order(queue, size=8) == [["a", "c"], ["b"]]
+
+
+def test_an_urgent_attempt_goes_before_the_other_windows_of_its_request() -> None:
+    queue = FairQueue[Clip]()
+    place = queue.open("", "interactive")
+    push(queue, place, *clips("w", 2))
+    push(queue, place, Clip("again"), urgent=True)
+    assert order(queue) == [["again"], ["w0"], ["w1"]]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abc"),
+            st.lists(st.floats(0.1, 30.0), min_size=1, max_size=6),
+            st.sampled_from(["x", "y"]),
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(1, 8),
+)
+def test_every_window_is_taken_exactly_once_and_in_the_order_of_its_request(
+    requests: list[tuple[str, list[float], str]], size: int
+) -> None:
+    queue = FairQueue[Clip]()
+    for number, (tenant, costs, key) in enumerate(requests):
+        place = queue.open(tenant, "interactive")
+        push(queue, place, *[Clip(f"{number}.{n}", c, key) for n, c in enumerate(costs)])
+    taken = [name for batch in order(queue, size=size) for name in batch]
+    assert len(queue) == 0
+    for number, (_, costs, _) in enumerate(requests):
+        own = [name for name in taken if name.startswith(f"{number}.")]
+        assert own == [f"{number}.{n}" for n in range(len(costs))]
+
+
+@given(
+    st.lists(st.lists(st.floats(0.5, 30.0), min_size=20, max_size=20), min_size=2, max_size=5),
+    st.integers(1, 19),
+)
+def test_tenants_that_all_have_work_never_differ_by_more_than_two_windows(
+    costs: list[list[float]], rounds: int
+) -> None:
+    queue = FairQueue[Clip]()
+    for tenant, own in enumerate(costs):
+        place = queue.open(str(tenant), "interactive")
+        push(queue, place, *[Clip(f"{tenant}", cost) for cost in own])
+    served = dict.fromkeys((str(n) for n in range(len(costs))), 0.0)
+    for _ in range(rounds):
+        for entry in queue.take(0.0, 1):
+            served[entry.job.name] += entry.job.audio_seconds
+    assert max(served.values()) - min(served.values()) <= 2 * 30.0
+
+
+# --- the threads --------------------------------------------------------------------------------
+
+
+class Engine:
+    """A step under the test's control: it can be held, and fails on request."""
+
+    def __init__(self, fail: Callable[[list[Clip]], Exception | None] = lambda batch: None) -> None:
+        self.batches: list[list[str]] = []
+        self.entered = threading.Semaphore(0)
+        self.gate = threading.Event()
+        self.gate.set()
+        self._fail = fail
+
+    def step(self, batch: list[Clip]) -> Sequence[str]:
+        self.batches.append([clip.name for clip in batch])
+        self.entered.release()
+        assert self.gate.wait(30)
+        if (error := self._fail(batch)) is not None:
+            raise error
+        return [f"text of {clip.name}" for clip in batch]
+
+
+def running(
+    engine: Engine,
+    *,
+    max_batch_size: int = 4,
+    max_requests: int = 64,
+    max_queue_seconds: float = 1e9,
+    hooks: Sequence[Callable[[Report], None]] = (),
+    clock: Callable[[], float] = lambda: 0.0,
+) -> Scheduler[Clip, str]:
+    scheduler = Scheduler[Clip, str](
+        engine.step,
+        max_batch_size=max_batch_size,
+        max_requests=max_requests,
+        max_queue_seconds=max_queue_seconds,
+        hooks=hooks,
+        clock=clock,
+    )
+    scheduler.start()
+    return scheduler
+
+
+def test_a_lone_window_runs_at_once_and_backlog_becomes_a_batch() -> None:
+    engine = Engine()
+    scheduler = running(engine)
+    engine.gate.clear()
+    first = scheduler.open().submit(Clip("first"))
+    engine.entered.acquire()
+    others = [scheduler.open().submit(Clip(f"other{n}")) for n in range(5)]
+    engine.gate.set()
+    assert [future.result(30) for future in [first, *others]] == [
+        "text of first",
+        *(f"text of other{n}" for n in range(5)),
+    ]
+    scheduler.close()
+    assert [len(batch) for batch in engine.batches] == [1, 4, 1]
+
+
+def test_one_bad_window_fails_alone() -> None:
+    def fail(batch: list[Clip]) -> Exception | None:
+        return ValueError("bad") if any(clip.name == "bad" for clip in batch) else None
+
+    engine = Engine(fail)
+    scheduler = running(engine)
+    engine.gate.clear()
+    names = ["first", "good", "bad", "fine"]
+    futures = [scheduler.open().submit(Clip(name)) for name in names]
+    engine.gate.set()
+    assert futures[1].result(30) == "text of good"
+    assert futures[3].result(30) == "text of fine"
+    with pytest.raises(ValueError, match="bad"):
+        futures[2].result(30)
+    assert scheduler.alive
+    scheduler.close()
+
+
+def test_a_batch_that_is_too_large_is_halved_now_and_from_now_on() -> None:
+    engine = Engine(lambda batch: BatchTooLarge() if len(batch) > 2 else None)
+    scheduler = running(engine, max_batch_size=8)
+    engine.gate.clear()
+    futures = [scheduler.open().submit(Clip(str(n))) for n in range(9)]
+    engine.gate.set()
+    assert [future.result(30) for future in futures] == [f"text of {n}" for n in range(9)]
+    scheduler.close()
+    assert scheduler.max_batch_size == 2
+
+
+def test_closing_a_lane_drops_its_windows_and_frees_its_place() -> None:
+    engine = Engine()
+    scheduler = running(engine, max_batch_size=1)
+    engine.gate.clear()
+    runs = scheduler.open().submit(Clip("runs"))
+    engine.entered.acquire()
+    lane = scheduler.open(seconds=20.0)
+    dropped = [lane.submit(Clip(f"dropped{n}")) for n in range(2)]
+    assert (scheduler.waiting_requests, scheduler.backlog_seconds) == (1, 30.0)
+    lane.close()
+    assert (scheduler.waiting_requests, scheduler.backlog_seconds) == (0, 10.0)
+    engine.gate.set()
+    assert runs.result(30) == "text of runs"
+    for future in dropped:
+        with pytest.raises(CancelledError):
+            future.result(30)
+    scheduler.close()
+    assert engine.batches == [["runs"]]
+
+
+def test_the_window_in_flight_of_a_closed_lane_ends_and_is_ignored() -> None:
+    engine = Engine()
+    scheduler = running(engine)
+    engine.gate.clear()
+    lane = scheduler.open()
+    lane.submit(Clip("mine"))
+    engine.entered.acquire()
+    lane.close()
+    engine.gate.set()
+    assert scheduler.open().submit(Clip("next")).result(30) == "text of next"
+    scheduler.close()
+
+
+def test_the_queue_is_bounded_in_requests_and_in_audio_seconds() -> None:
+    reports: list[Report] = []
+    engine = Engine()
+    scheduler = running(engine, max_requests=2, max_queue_seconds=100.0, hooks=[reports.append])
+    lane = scheduler.open(seconds=60.0)
+    with pytest.raises(Overloaded):
+        scheduler.open(seconds=50.0)
+    scheduler.open(seconds=40.0)
+    with pytest.raises(Overloaded):
+        scheduler.open()
+    assert [getattr(report, "reason", None) for report in reports] == ["audio_seconds", "requests"]
+    lane.close()
+    scheduler.open(seconds=50.0)
+    scheduler.close()
+
+
+def test_a_single_request_is_admitted_however_long_it_is() -> None:
+    scheduler = running(Engine(), max_queue_seconds=100.0)
+    assert scheduler.open(seconds=10_000.0).expected_seconds == 10_000.0
+    scheduler.close()
+
+
+def test_retry_after_and_predicted_start_come_from_measured_speed() -> None:
+    waiting = Scheduler[Clip, str](Engine().step, max_requests=2)  # not started: it stands still
+    waiting.speed.observe(windows=1, audio_seconds=30.0, seconds=15.0)
+    for _ in range(2):
+        waiting.open().submit(Clip("waits", 20.0))
+    assert waiting.predicted_start_seconds() == 20.0
+    with pytest.raises(Overloaded) as caught:
+        waiting.check()
+    assert caught.value.retry_after == 10.0
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
+    scheduler = Scheduler[Clip, str](Engine().step)
+    scheduler.speed.observe(windows=1, audio_seconds=10.0, seconds=5.0)
+    scheduler.check(seconds=100.0, deadline=50.0)
+    scheduler.open(seconds=60.0)
+    with pytest.raises(Overloaded, match="deadline of 50 s") as busy:
+        scheduler.check(seconds=100.0, deadline=50.0)
+    assert (busy.value.param, busy.value.retryable, busy.value.retry_after) == (
+        "deadline",
+        None,
+        30.0,
+    )
+    with pytest.raises(Overloaded) as never:
+        scheduler.check(seconds=200.0, deadline=50.0)
+    assert never.value.retryable is False
+
+
+def test_a_dead_worker_thread_fails_everybody_who_waits_and_is_seen() -> None:
+    engine = Engine(lambda batch: SystemExit("a bug"))  # type: ignore[arg-type, return-value]
+    scheduler = running(engine, max_batch_size=1)
+    engine.gate.clear()
+    runs = scheduler.open().submit(Clip("runs"))
+    engine.entered.acquire()
+    waits = scheduler.open().submit(Clip("waits"))
+    engine.gate.set()
+    for future in (runs, waits):
+        with pytest.raises(SchedulerDied):
+            future.result(30)
+    assert not scheduler.alive
+    with pytest.raises(Overloaded):
+        scheduler.open()
+    scheduler.close()
+
+
+def test_a_step_that_takes_far_too_long_is_reported_with_its_windows_once() -> None:
+    now = [0.0]
+    reports: list[Report] = []
+    engine = Engine()
+    scheduler = running(engine, hooks=[reports.append], clock=lambda: now[0])
+    engine.gate.clear()
+    future = scheduler.open().submit(Clip("request r1, window 30.0-58.2 s"))
+    engine.entered.acquire()
+    assert scheduler.stalled == ()
+    now[0] = 61.0
+    assert scheduler.stalled == ("request r1, window 30.0-58.2 s",)
+    scheduler.watch()
+    scheduler.watch()
+    engine.gate.set()
+    future.result(30)
+    scheduler.close()
+    stalls = [report for report in reports if isinstance(report, StallReport)]
+    assert stalls == [StallReport(("request r1, window 30.0-58.2 s",), 61.0, 0.0)]
+    assert scheduler.stalled == ()
+
+
+def test_each_step_is_reported_to_the_hooks_and_a_broken_hook_harms_nobody() -> None:
+    reports: list[Report] = []
+
+    def broken(report: Report) -> None:
+        raise RuntimeError("a bug in a hook")
+
+    scheduler = running(Engine(), hooks=[broken, reports.append])
+    assert scheduler.open().submit(Clip("a", 12.0)).result(30) == "text of a"
+    scheduler.close()
+    assert reports == [
+        StepReport(
+            batch_size=1,
+            requests=1,
+            audio_seconds=12.0,
+            step_seconds=0.0,
+            waited=(0.0,),
+            windows_left=0,
+            failed=False,
+        )
+    ]
+
+
+def test_closing_the_scheduler_tells_those_who_wait() -> None:
+    engine = Engine()
+    scheduler = running(engine, max_batch_size=1)
+    engine.gate.clear()
+    runs = scheduler.open().submit(Clip("runs"))
+    engine.entered.acquire()
+    waits = scheduler.open().submit(Clip("waits"))
+    closer = threading.Thread(target=scheduler.close)
+    closer.start()
+    engine.gate.set()
+    closer.join(30)
+    assert runs.result(30) == "text of runs"
+    with pytest.raises(Overloaded):
+        waits.result(30)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 4), st.booleans(), st.integers(0, 3)), min_size=1, max_size=12
+    )
+)
+def test_no_window_is_lost_or_answered_with_anothers_text(
+    requests: list[tuple[int, bool, int]],
+) -> None:
+    def fail(batch: list[Clip]) -> Exception | None:
+        return ValueError() if any("bad" in clip.name for clip in batch) else None
+
+    scheduler = running(Engine(fail))
+    futures = []
+    for number, (count, leaves, bad) in enumerate(requests):
+        lane = scheduler.open()
+        for n in range(count):
+            name = f"{number}.{n}" + (".bad" if n == bad else "")
+            futures.append((name, lane.submit(Clip(name))))
+        if leaves:
+            lane.close()
+    for name, future in futures:
+        try:
+            assert future.result(30) == f"text of {name}"
+        except ValueError:
+            assert name.endswith(".bad")
+        except CancelledError:
+            assert requests[int(name.split(".")[0])][1]
+    scheduler.close()

@@ -1,0 +1,30 @@
+"""Windows of all requests become batches: who is next, what runs together, and what is refused.
+
+The scheduler knows neither models nor sound. It is given `step(batch) -> results` and jobs that say
+what they cost and what they can share a batch with.
+
+    queue.py    who is next: priority classes, tenants, requests, slow start; pure, one lock outside
+    speed.py    how fast this machine is: predicted waits, expected step times
+    reports.py  value objects for hooks, from which metrics are made
+    lane.py     one request's view of all this
+    loop.py     the threads: steps, failures, cancelling, the watchdog
+"""
+
+from .lane import Lane
+from .loop import BatchTooLarge, Scheduler, SchedulerDied
+from .queue import Job, Priority
+from .reports import Hook, RefusalReport, Report, StallReport, StepReport
+
+__all__ = [
+    "BatchTooLarge",
+    "Hook",
+    "Job",
+    "Lane",
+    "Priority",
+    "RefusalReport",
+    "Report",
+    "Scheduler",
+    "SchedulerDied",
+    "StallReport",
+    "StepReport",
+]

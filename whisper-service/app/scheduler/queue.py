@@ -1,0 +1,192 @@
+"""Who is next: priority classes with ageing, fair between tenants and requests, slow start in a file.
+
+Fairness is self-clocked fair queueing (Golestani 1994) on two levels: each tenant, and each request
+inside a tenant, carries a tag, the audio seconds served so far; whose tag would be smallest after its
+next window is next, and whoever arrives anew starts where the clock stands, at the largest tag served.
+So a short clip passes between the windows of a long file, many short clips do not starve it, and
+nobody saves up credit by being idle. Pure: the caller holds the lock.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Hashable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+Priority = Literal["live", "interactive", "bulk"]
+RANKS: dict[str, int] = {"live": 0, "interactive": 1, "bulk": 2}
+
+AGEING_SECONDS = 30.0
+"""A lane that has waited this long counts as one class higher, and so on, so that none starves."""
+
+
+class Job(Protocol):
+    """What the queue must know of a window."""
+
+    @property
+    def key(self) -> Hashable:
+        """Jobs with equal keys may share a batch."""
+
+    @property
+    def audio_seconds(self) -> float:
+        """What the job costs; above 0."""
+
+    @property
+    def description(self) -> str:
+        """Which window this is, for the log: request and times, never text."""
+
+
+J = TypeVar("J", bound=Job)
+
+
+@dataclass(slots=True, eq=False)
+class Entry(Generic[J]):
+    """A job that waits, and the future that its request waits for."""
+
+    job: J
+    place: "Place[J]"
+    future: Future[Any]
+    queued_at: float
+
+
+@dataclass(slots=True, eq=False)
+class Place(Generic[J]):
+    """The place of one request in the queue."""
+
+    tenant: str
+    rank: int
+    number: int
+    tag: float = 0.0
+    batches: int = 0
+    waiting_since: float = 0.0
+    entries: deque[Entry[J]] = field(default_factory=deque)
+
+
+@dataclass(slots=True, eq=False)
+class Account(Generic[J]):
+    """What a tenant has been served; `clock` is the tag that its lanes have reached."""
+
+    tag: float
+    clock: float = 0.0
+    places: set[Place[J]] = field(default_factory=set)
+
+
+class FairQueue(Generic[J]):
+    """Waiting windows of all requests; see the module for the order."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, Account[J]] = {}
+        self._clock = 0.0
+        self._numbers = itertools.count()
+
+    def open(self, tenant: str, priority: Priority) -> Place[J]:
+        """A new place, empty at first."""
+        place: Place[J] = Place(tenant, RANKS[priority], next(self._numbers))
+        account = self._accounts.setdefault(tenant, Account(self._clock))
+        account.places.add(place)
+        return place
+
+    def close(self, place: Place[J]) -> list[Entry[J]]:
+        """Give up a place; its windows that have not started are handed back."""
+        dropped = list(place.entries)
+        place.entries.clear()
+        self._accounts[place.tenant].places.discard(place)
+        self._sweep()
+        return dropped
+
+    def push(self, entry: Entry[J], now: float, *, urgent: bool = False) -> None:
+        """Add a window at the end of its place, or in front of it when it is `urgent`."""
+        place = entry.place
+        account = self._accounts[place.tenant]
+        if not any(other.entries for other in account.places):
+            account.tag = max(account.tag, self._clock)
+        if not place.entries:
+            place.tag = max(place.tag, account.clock)
+            place.waiting_since = now
+        if urgent:
+            place.entries.appendleft(entry)
+        else:
+            place.entries.append(entry)
+
+    def take(self, now: float, max_batch_size: int) -> list[Entry[J]]:
+        """The next batch: the most urgent window, then compatible ones in the same fair order.
+
+        Work-conserving: it never waits for more. A request gets 1, 2, 4, 8 ... windows into its
+        first, second ... batch. Windows whose future was cancelled are dropped on the way.
+        """
+        batch: list[Entry[J]] = []
+        while len(batch) < max_batch_size:
+            entry = self._next(batch, now)
+            if entry is None:
+                break
+            entry.place.entries.remove(entry)
+            if entry.future.set_running_or_notify_cancel():
+                self._charge(entry, now)
+                batch.append(entry)
+        for place in {entry.place.number: entry.place for entry in batch}.values():
+            place.batches += 1
+        return batch
+
+    def _next(self, batch: list[Entry[J]], now: float) -> Entry[J] | None:
+        candidates = list(self._candidates(batch))
+        if not candidates:
+            return None
+        top = min(_rank(entry.place, now) for entry in candidates)
+        best: dict[str, Entry[J]] = {}
+        for entry in candidates:
+            tenant = entry.place.tenant
+            if _rank(entry.place, now) == top and (
+                tenant not in best or _turn(entry) < _turn(best[tenant])
+            ):
+                best[tenant] = entry
+
+        def tenants_turn(entry: Entry[J]) -> tuple[float, int, int]:
+            tag = self._accounts[entry.place.tenant].tag + entry.job.audio_seconds
+            return tag, entry.place.batches, entry.place.number
+
+        return min(best.values(), key=tenants_turn)
+
+    def _candidates(self, batch: list[Entry[J]]) -> Iterator[Entry[J]]:
+        """The first window of each request that may still join the batch."""
+        for account in self._accounts.values():
+            for place in account.places:
+                taken = sum(entry.place is place for entry in batch)
+                if place.entries and taken < 2 ** min(place.batches, 16):
+                    fits = (e for e in place.entries if not batch or e.job.key == batch[0].job.key)
+                    if (first := next(fits, None)) is not None:
+                        yield first
+
+    def _charge(self, entry: Entry[J], now: float) -> None:
+        place, cost = entry.place, entry.job.audio_seconds
+        account = self._accounts[place.tenant]
+        account.tag += cost
+        self._clock = max(self._clock, account.tag)
+        place.tag += cost
+        account.clock = max(account.clock, place.tag)
+        place.waiting_since = now
+
+    def _sweep(self) -> None:
+        """Forget idle tenants as soon as what they were served has no meaning any more."""
+        idle = [name for name, account in self._accounts.items() if not account.places]
+        everybody = len(idle) == len(self._accounts)
+        for name in idle:
+            if everybody or self._accounts[name].tag <= self._clock:
+                del self._accounts[name]
+
+    def __iter__(self) -> Iterator[Entry[J]]:
+        for account in self._accounts.values():
+            for place in account.places:
+                yield from place.entries
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _rank(place: Place[J], now: float) -> int:
+    return max(0, place.rank - int((now - place.waiting_since) / AGEING_SECONDS))
+
+
+def _turn(entry: Entry[J]) -> tuple[float, int, int]:
+    place = entry.place
+    return place.tag + entry.job.audio_seconds, place.batches, place.number

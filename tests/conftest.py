@@ -1,3 +1,21 @@
 """Fixtures of all tests; importing `house` makes both services importable (see there)."""
 
-import house  # noqa: F401
+from collections.abc import Iterator
+
+import house  # noqa: F401  (first: it gives the two services their names)
+import pytest
+from running import Running, serve_gateway, serve_worker
+
+
+@pytest.fixture(scope="session")
+def worker() -> Iterator[Running]:
+    """A real worker with the shipped model, shared by the tests that leave it as it is."""
+    with serve_worker() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def gateway(worker: Running) -> Iterator[Running]:
+    """A real gateway before that worker."""
+    with serve_gateway(worker.url) as running:
+        yield running

@@ -44,8 +44,9 @@ class Options(BaseModel):
 
 def read_options(fields: Mapping[str, Any]) -> Options:
     """Check form fields; an empty value means unset. Raises errors that name the field."""
+    given = {k: v for k, v in fields.items() if v != "" or k not in Options.model_fields}
     try:
-        return Options.model_validate({k: v for k, v in fields.items() if v != ""})
+        return Options.model_validate(given)
     except ValidationError as exc:
         first = exc.errors()[0]
         param = str(first["loc"][0])

@@ -1,0 +1,189 @@
+"""Every way to fail, asked for once: the house's one shape, on both services."""
+
+import re
+
+import pytest
+import requests
+from house import DATA
+from running import KEY, Running, serve_gateway, serve_worker
+
+SPEECH = (DATA / "short/en-1.wav").read_bytes()
+
+
+def assert_house_error(
+    answer: requests.Response, status: int, code: str, param: str | None
+) -> None:
+    """The one shape: `detail` for FastAPI's users, `error` for OpenAI's SDKs, and an id."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", answer.headers["x-request-id"])
+    body = answer.json()
+    assert set(body) == {"detail", "error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert body["detail"] == body["error"]["message"]
+    assert body["error"]["code"] == code
+    assert body["error"]["param"] == param
+    if status == 503:
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+FORM_FAILURES = [
+    ("no file", {"data": {"language": "en"}, "files": {"x": ""}}, 400, "unknown_parameter", "x"),
+    ("only fields", {"files": {"language": (None, "en")}}, 400, "invalid_value", "file"),
+    ("no multipart", {"data": {"language": "en"}}, 400, "invalid_value", "file"),
+    ("no body", {}, 400, "invalid_value", "file"),
+    ("empty file", {"files": {"file": b""}}, 400, "invalid_audio", "file"),
+    (
+        "text file",
+        {"files": {"file": b"Good morning." * 99}},
+        400,
+        "unsupported_media_type",
+        "file",
+    ),
+    ("header only", {"files": {"file": SPEECH[:44]}}, 400, "invalid_audio", "file"),
+    ("0.05 s", {"files": {"file": SPEECH[: 44 + 1600]}}, 400, "audio_too_short", "file"),
+    ("two files", {"files": [("file", SPEECH), ("file", SPEECH)]}, 400, "invalid_value", "file"),
+]
+OPTION_FAILURES = [
+    ("colour", "blue", "unknown_parameter"),
+    ("language", "klingon", "invalid_value"),
+    ("task", "sing", "invalid_value"),
+    ("temperature", "1.5", "invalid_value"),
+    ("temperature", "nan", "invalid_value"),
+    ("beam_size", "0", "invalid_value"),
+    ("vad_filter", "perhaps", "invalid_value"),
+]
+
+
+@pytest.fixture(params=["gateway", "worker"])
+def service(request: pytest.FixtureRequest) -> Running:
+    """Each of the two services."""
+    running: Running = request.getfixturevalue(request.param)
+    return running
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "code", "param"),
+    [case[1:] for case in FORM_FAILURES],
+    ids=[case[0] for case in FORM_FAILURES],
+)
+def test_a_bad_form_is_refused(
+    service: Running, form: dict[str, object], status: int, code: str, param: str | None
+) -> None:
+    assert_house_error(service.post("/transcribe/micro", **form), status, code, param)
+
+
+@pytest.mark.parametrize(("name", "value", "code"), OPTION_FAILURES)
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_bad_option_is_refused_by_name(
+    service: Running, name: str, value: str, code: str, where: str
+) -> None:
+    file, option = ("file", ("a", SPEECH)), (name, (None, value))
+    form = [option, file] if where == "before" else [file, option]
+    assert_house_error(service.post("/transcribe/micro", files=form), 400, code, name)
+
+
+def test_a_broken_multipart_body_is_refused(service: Running) -> None:
+    answer = service.post(
+        "/transcribe/micro",
+        data=b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc',
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    assert_house_error(answer, 400, "invalid_value", None)
+
+
+def test_unknown_models_paths_and_methods_are_refused(service: Running) -> None:
+    unknown = service.post("/transcribe/tiny", files={"file": SPEECH})
+    assert_house_error(unknown, 404, "model_not_found", "model")
+    assert_house_error(service.get("/nothing/here"), 404, "not_found", None)
+    assert_house_error(service.get("/transcribe/micro"), 405, "method_not_allowed", None)
+
+
+def test_a_missing_and_a_wrong_key_are_told_apart(gateway: Running) -> None:
+    missing = gateway.post("/transcribe/micro", key=None, files={"file": SPEECH})
+    assert_house_error(missing, 401, "missing_api_key", None)
+    assert missing.headers["www-authenticate"] == "Bearer"
+    assert missing.json()["detail"] == "Missing bearer token"
+    malformed = gateway.post(
+        "/transcribe/micro", key=None, headers={"Authorization": KEY}, files={"file": SPEECH}
+    )
+    assert_house_error(malformed, 401, "missing_api_key", None)
+    wrong = gateway.post("/transcribe/micro", key="guess", files={"file": SPEECH})
+    assert_house_error(wrong, 403, "invalid_api_key", None)
+    assert wrong.json()["detail"] == "Invalid token"
+
+
+def test_an_empty_key_lets_everybody_in(worker: Running) -> None:
+    with serve_gateway(worker.url, api_key="") as gateway:
+        answer = gateway.post("/transcribe/micro", key=None, files={"file": SPEECH})
+        assert answer.json() == {"text": "It is on the first floor.", "language": "en"}
+
+
+def test_a_worker_with_a_token_serves_only_who_knows_it() -> None:
+    with serve_worker(worker_token="secret") as worker:
+        missing = worker.post("/transcribe/micro", key=None, files={"file": SPEECH})
+        assert_house_error(missing, 401, "missing_api_key", None)
+        wrong = worker.post("/transcribe/micro", key="guess", files={"file": SPEECH})
+        assert_house_error(wrong, 403, "invalid_api_key", None)
+        assert worker.get("/health").status_code == 200
+        with serve_gateway(worker.url, worker_token="secret") as gateway:
+            assert gateway.post("/transcribe/micro", files={"file": SPEECH}).status_code == 200
+        with serve_gateway(worker.url, worker_token="other") as gateway:
+            answer = gateway.post("/transcribe/micro", files={"file": SPEECH})
+            assert_house_error(answer, 502, "worker_unavailable", None)
+
+
+def test_a_worker_that_is_not_there_is_503_and_health_says_so() -> None:
+    with serve_gateway("http://127.0.0.1:9") as gateway:
+        answer = gateway.post("/transcribe/micro", files={"file": SPEECH})
+        assert_house_error(answer, 503, "worker_unavailable", None)
+        health = gateway.get("/health")
+        assert health.status_code == 503
+        assert health.json()["model"] == {
+            "status": "unreachable",
+            "loaded_models": [],
+            "pending": [],
+            "failed": [],
+        }
+        assert gateway.get("/livez").status_code == 200
+        assert gateway.get("/readyz").status_code == 503
+
+
+def test_a_body_beyond_the_limit_is_413_by_its_length_and_by_its_bytes(worker: Running) -> None:
+    with serve_gateway(worker.url, max_upload_bytes=1000) as gateway:
+        declared = gateway.post("/transcribe/micro", files={"file": SPEECH})
+        assert_house_error(declared, 413, "file_too_large", "file")
+        head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        chunked = gateway.post(
+            "/transcribe/micro",
+            data=iter([head, *(SPEECH[i : i + 500] for i in range(0, len(SPEECH), 500))]),
+            headers={"Content-Type": "multipart/form-data; boundary=b"},
+        )
+        assert_house_error(chunked, 413, "file_too_large", "file")
+
+
+def test_audio_beyond_the_limit_is_413() -> None:
+    with serve_worker(max_audio_seconds=1) as worker, serve_gateway(worker.url) as gateway:
+        for service in (worker, gateway):
+            answer = service.post("/transcribe/micro", files={"file": SPEECH})
+            assert_house_error(answer, 413, "audio_too_long", "file")
+
+
+def test_a_request_id_is_kept_when_it_is_sane_and_replaced_when_it_is_not(service: Running) -> None:
+    kept = service.post("/transcribe/tiny", headers={"X-Request-ID": "my-id.1"})
+    assert kept.headers["x-request-id"] == "my-id.1"
+    replaced = service.post("/transcribe/tiny", headers={"X-Request-ID": "a b"})
+    assert replaced.headers["x-request-id"].startswith("req_")
+
+
+def test_the_openapi_page_documents_every_error_with_an_example(gateway: Running) -> None:
+    schema = gateway.get("/openapi.json").json()
+    route = schema["paths"]["/transcribe/{model}"]["post"]
+    assert {"400", "401", "403", "404", "408", "413", "500", "502", "503", "504", "507"} <= set(
+        route["responses"]
+    )
+    for status, response in route["responses"].items():
+        if status.startswith(("4", "5")) and status != "422":
+            assert response["content"]["application/json"]["examples"]
+    assert schema["components"]["securitySchemes"]
+    assert gateway.get("/docs").status_code == 200

@@ -1,8 +1,26 @@
 # Few targets, each does one thing; all of them install what they need into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+SERVICES := api-gateway/requirements.txt whisper-service/requirements.txt
 
-.PHONY: run test check fix lock
+# uv where it is there, since it is faster; else venv and pip. Both keep to the locks and their hashes.
+UV := $(shell command -v uv 2>/dev/null)
+ifdef UV
+VENV = $(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+INSTALL = $(UV) pip install --quiet --python $(BIN)/python --require-hashes
+else
+VENV = $(PYTHON) -m venv .venv
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+endif
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+
+.PHONY: run test check fix lock bench
+
+run: .venv/services  ## worker and gateway, natively, with the model that ships
+	@$(BIN)/python tools/serve.py
+
+test: .venv/tests  ## the whole test suite
+	$(BIN)/pytest
 
 check: .venv/tests  ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -10,14 +28,28 @@ check: .venv/tests  ## format, lint and types
 	cd api-gateway && ../$(BIN)/mypy --config-file ../pyproject.toml -p app
 	cd whisper-service && ../$(BIN)/mypy --config-file ../pyproject.toml -p app
 
-test: .venv/tests  ## the whole test suite
-	$(BIN)/pytest
-
 fix: .venv/tests  ## repair format and lint where that can be done by a machine
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench: .venv/tests  ## what it costs: time over the bare model, memory of a large upload, health under load
+	$(BIN)/python bench/overhead.py
+	$(BIN)/python bench/upload_memory.py
+	$(BIN)/python bench/health_under_load.py
+
+lock:  ## compile the locks from the short lists (needs uv)
+	$(LOCK) tests/requirements.in -o tests/requirements.txt
+	for service in api-gateway whisper-service; do \
+		$(LOCK) -c tests/requirements.txt $$service/requirements.in -o $$service/requirements.txt; \
+	done
+	$(LOCK) whisper-service/requirements-cuda.in -o whisper-service/requirements-cuda.txt
+
+.venv/services: $(SERVICES)
+	$(VENV)
+	$(INSTALL) $(SERVICES:%=-r %)
+	@touch $@
+
 .venv/tests: tests/requirements.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
-	touch $@
+	$(VENV)
+	$(INSTALL) -r tests/requirements.txt
+	@touch $@ .venv/services

@@ -1,0 +1,149 @@
+"""`make run` as users know it: one command, a line to paste, and nothing left when it ends."""
+
+import importlib.util
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+import pytest
+from house import ROOT
+from processes import PATIENCE, clean_environment, descendants, free_port, wait_for_end
+
+TEXT = (
+    "I have eleven chairs and sixty batteries. Can you send the letter to Clara before Wednesday?"
+)
+
+
+def make_run(**settings: object) -> subprocess.Popen[str]:
+    ports: dict[str, object] = {"SERVICE_PORT": free_port(), "API_GATEWAY_PORT": free_port()}
+    return subprocess.Popen(
+        ["make", "run"],
+        cwd=ROOT,
+        env=clean_environment(**ports | settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+
+
+def greeting(run: subprocess.Popen[str]) -> str:
+    assert run.stdout is not None
+    lines = []
+    for line in run.stdout:
+        lines.append(line)
+        if "Ctrl-C" in line:
+            return "".join(lines)
+    assert run.stderr is not None
+    raise AssertionError(f"it ended before it was ready: {run.stderr.read()}")
+
+
+@contextmanager
+def serving(**settings: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    run = make_run(**settings)
+    try:
+        yield run, greeting(run)
+    finally:
+        run.terminate()
+        run.communicate(timeout=PATIENCE)
+
+
+def test_the_printed_curl_line_works_when_pasted() -> None:
+    with serving(API_KEY="it's a key; $HOME") as (_, text):
+        line = re.search(r"^ +Try +(curl .*)$", text, re.MULTILINE)
+        assert line is not None
+        pasted = subprocess.run(
+            f"{line[1]} --silent", shell=True, capture_output=True, text=True, check=True
+        )
+        assert pasted.stdout == f'{{"text":"{TEXT}","language":"en"}}'
+        base = re.search(r"Ready at +(\S+) +\(OpenAI clients: (\S+)\)", text)
+        assert base is not None
+        assert base[2] == f"{base[1]}/v1"
+        assert "API key   it's a key; $HOME\n" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_to_make_alone_leaves_no_process_behind(number: signal.Signals) -> None:
+    with serving() as (run, _):
+        pids = descendants(run.pid)
+        assert len(pids) == 3  # serve.py, worker, gateway
+        watched = {pid: os.pidfd_open(pid) for pid in pids}
+        run.send_signal(number)
+        wait_for_end(watched)
+        assert run.wait(PATIENCE) == -number
+
+
+def test_a_signal_to_the_whole_group_as_a_terminal_sends_it_leaves_no_process_behind() -> None:
+    with serving() as (run, _):
+        watched = {pid: os.pidfd_open(pid) for pid in descendants(run.pid)}
+        os.killpg(run.pid, signal.SIGINT)
+        wait_for_end(watched)
+        assert run.wait(PATIENCE) == -signal.SIGINT
+
+
+def test_a_port_in_use_is_one_clear_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        run = make_run(SERVICE_PORT=port)
+        _, errors = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 2
+    assert errors.splitlines()[0] == (
+        f"make run: port {port} cannot be used (Address already in use); set SERVICE_PORT to another"
+    )
+
+
+def test_a_service_that_fails_ends_the_run_with_its_message() -> None:
+    run = make_run(WHISPER_BEAM_SIZES=5)
+    _, errors = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 2
+    assert "whisper-service cannot start: Unknown settings: WHISPER_BEAM_SIZES" in errors
+    assert "make run: the worker ended with exit status 1 (its log is above)" in errors
+
+
+@pytest.fixture(scope="module")
+def serve() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("serve", ROOT / "tools" / "serve.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_is_not_given_suits_one_machine_and_the_shipped_model(serve: ModuleType) -> None:
+    env = serve.environment({"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0", "PATH": "/bin"})
+    port = env.pop("SERVICE_PORT")
+    assert env.pop("API_GATEWAY_PORT").isdecimal()
+    assert env == {
+        "PATH": "/bin",
+        "WHISPER_MODELS": "micro",
+        "ALLOWED_MODELS": "micro",
+        "SERVICE_HOST": "127.0.0.1",
+        "API_GATEWAY_HOST": "0.0.0.0",
+        "MODEL_URL": f"http://127.0.0.1:{port}",
+    }
+
+
+def test_the_gateway_allows_the_models_that_the_worker_has_unless_told(serve: ModuleType) -> None:
+    ports = {"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0"}
+    models = {"WHISPER_MODELS": "small, org/name@v2"}
+    assert serve.environment(ports | models)["ALLOWED_MODELS"] == "small,org/name"
+    told = serve.environment(ports | models | {"ALLOWED_MODELS": "small"})
+    assert told["ALLOWED_MODELS"] == "small"
+
+
+@pytest.mark.parametrize("port", ["http", "65536", "-1"])
+def test_what_is_not_a_port_is_named(serve: ModuleType, port: str) -> None:
+    with pytest.raises(serve.CannotRun, match=f"API_GATEWAY_PORT={port} is not a port"):
+        serve.environment({"SERVICE_PORT": "0", "API_GATEWAY_PORT": port})
+
+
+def test_without_a_key_the_printed_curl_line_sends_none(serve: ModuleType) -> None:
+    text = serve.greeting("http://127.0.0.1:1", {"API_KEY": "", "ALLOWED_MODELS": "micro"})
+    assert "API key   (none: anyone may use it)" in text
+    assert "Authorization" not in text

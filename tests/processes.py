@@ -1,0 +1,132 @@
+"""Real processes for tests: start one, read what it says, end it, and see that it is gone."""
+
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from house import ROOT
+
+PATIENCE = 120.0
+"""Seconds after which a test is given up; nothing is expected to come near it."""
+FOLDERS = {"worker": ROOT / "whisper-service", "gateway": ROOT / "api-gateway"}
+PORTS = {"worker": "SERVICE_PORT", "gateway": "API_GATEWAY_PORT"}
+
+
+@dataclass
+class Service:
+    """A service as its own process; what it logs goes to a file."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log_file: Path
+
+    @property
+    def log(self) -> str:
+        """Everything that it has logged so far."""
+        return self.log_file.read_text()
+
+    def answers(self, path: str) -> bool:
+        """Whether `path` answers 200 now; fails the test if the process has ended."""
+        assert self.process.poll() is None, f"it ended: {self.log}"
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(state: Callable[[], bool], what: str = "the state was reached") -> None:
+    """Look again and again until `state` is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not state():
+        assert time.monotonic() < deadline, f"gave up before {what}"
+        time.sleep(0.05)
+
+
+def clean_environment(**settings: object) -> dict[str, str]:
+    """This process' environment without anybody's settings, and with these."""
+    settings_of_ours = ("WHISPER_", "API_", "SERVICE_", "MAX_", "MODEL_", "ALLOWED_", "WORKER_")
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(settings_of_ours)
+    }
+    return env | {name: str(value) for name, value in settings.items()}
+
+
+@contextmanager
+def service(
+    name: str,
+    log_file: Path,
+    *,
+    ready: str | None = "/readyz",
+    limit: Callable[[], None] | None = None,
+    **settings: object,
+) -> Iterator[Service]:
+    """Run the service `name` until the block ends; it answers `ready` when the block begins.
+
+    `limit` runs in the child before it starts, for resource limits.
+    """
+    port = settings.setdefault(PORTS[name], free_port())
+    settings.setdefault("SERVICE_HOST", "127.0.0.1")
+    settings.setdefault("API_GATEWAY_HOST", "127.0.0.1")
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.main"],
+            cwd=FOLDERS[name],
+            env=clean_environment(**settings),
+            stdout=log,
+            stderr=log,
+            preexec_fn=limit,
+        )
+    running = Service(process, f"http://127.0.0.1:{port}", log_file)
+    try:
+        if ready:
+            until(lambda: running.answers(ready), f"{name} was ready:\n{running.log}")
+        yield running
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+
+def worker_settings(**more: object) -> dict[str, object]:
+    """What a worker with the shipped model needs."""
+    return {"WHISPER_MODELS": "micro", "WHISPER_OFFLINE": "true", **more}
+
+
+def gateway_settings(worker: Service, **more: object) -> dict[str, object]:
+    """What a gateway before that worker needs."""
+    return {"MODEL_URL": worker.url, "ALLOWED_MODELS": "micro", **more}
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that `pid` has started, and theirs."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [found for child in map(int, children) for found in (child, *descendants(child))]
+
+
+def wait_for_end(pids: Mapping[int, int]) -> None:
+    """Wait until every process of `pids` (id to pidfd) has ended."""
+    for pid, pidfd in pids.items():
+        ended, _, _ = select.select([pidfd], [], [], PATIENCE)
+        os.close(pidfd)
+        assert ended, f"process {pid} still runs"

@@ -1,0 +1,80 @@
+"""Multipart bodies cut anywhere, and broken in every way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import pairwise
+
+import pytest
+from fastapi import Request
+from gateway.errors import FileTooLarge, InvalidRequest
+from gateway.multipart import read_parts
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import Message
+
+BODY = (
+    b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nmicro\r\n'
+    b'--b\r\nContent-Type: audio/wav\r\nContent-Disposition: form-data; name="file"; '
+    b'filename="../x/\xc3\xa4.wav"\r\n\r\n\x00\r\n--bb\r\n\xff\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="language"\r\n\r\n\r\n--b--\r\n'
+)
+PARTS = [
+    ("model", None, b"micro"),
+    ("file", "../x/\u00e4.wav", b"\x00\r\n--bb\r\n\xff"),
+    ("language", None, b""),
+]
+
+
+def request(pieces: list[bytes], content_type: str = "multipart/form-data; boundary=b") -> Request:
+    waiting = [*pieces]
+
+    async def receive() -> Message:
+        body = waiting.pop(0) if waiting else b""
+        return {"type": "http.request", "body": body, "more_body": bool(waiting)}
+
+    headers = [(b"content-type", content_type.encode())]
+    return Request({"type": "http", "method": "POST", "headers": headers}, receive)
+
+
+def read(pieces: list[bytes], max_bytes: int = 10_000) -> list[tuple[str, str | None, bytes]]:
+    async def collect() -> list[tuple[str, str | None, bytes]]:
+        return [
+            (part.name, part.filename, b"".join([piece async for piece in part.pieces]))
+            async for part in read_parts(request(pieces), max_bytes)
+        ]
+
+    return asyncio.run(collect())
+
+
+@given(st.lists(st.integers(0, len(BODY)), max_size=12))
+def test_the_parts_are_the_same_wherever_the_body_is_cut(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(BODY)]
+    pieces = [BODY[start:end] for start, end in pairwise(edges)]
+    assert read(pieces) == PARTS
+
+
+@given(st.integers(0, len(BODY) - 5))
+def test_a_body_that_ends_early_is_refused(end: int) -> None:
+    with pytest.raises(InvalidRequest):
+        read([BODY[:end]])
+
+
+def test_a_body_over_the_limit_is_refused_however_it_is_cut() -> None:
+    with pytest.raises(FileTooLarge):
+        read([BODY], max_bytes=100)
+    with pytest.raises(FileTooLarge):
+        read([BODY[i : i + 1] for i in range(len(BODY))], max_bytes=100)
+
+
+@pytest.mark.parametrize("content_type", ["", "application/json", "multipart/form-data"])
+def test_what_is_not_multipart_is_refused(content_type: str) -> None:
+    async def first() -> AsyncIterator[object]:
+        return await anext(read_parts(request([BODY], content_type), 10_000))  # type: ignore[return-value]
+
+    with pytest.raises(InvalidRequest):
+        asyncio.run(first())
+
+
+def test_a_part_without_a_name_is_refused() -> None:
+    with pytest.raises(InvalidRequest):
+        read([b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n"])

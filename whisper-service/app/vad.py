@@ -10,18 +10,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from faster_whisper.vad import VadOptions, get_vad_model
 
-from .audio import SAMPLE_RATE
+from .audio import SAMPLE_RATE, Samples
 
 FRAME = 512
 """Samples that get one probability: 32 ms."""
 _CONTEXT = 64
 _LEAST_SILENCE = SAMPLE_RATE * 98 / 1000
 """Silence at which speech of the greatest allowed duration may be split."""
-
-Floats = npt.NDArray[np.float32]
 
 
 class Span(NamedTuple):
@@ -46,7 +43,7 @@ class SpeechProbabilities:
         self._context = np.zeros(_CONTEXT, np.float32)
         self._rest = np.zeros(0, np.float32)
 
-    def push(self, samples: Floats) -> Floats:
+    def push(self, samples: Samples) -> Samples:
         """Return the probability of speech of each frame that `samples` completes."""
         joined = np.concatenate([self._rest, samples])
         whole = len(joined) // FRAME * FRAME
@@ -60,7 +57,7 @@ class SpeechProbabilities:
         probabilities, self._h, self._c = self._session.run(None, inputs)
         return np.asarray(probabilities, np.float32).reshape(-1)
 
-    def finish(self) -> Floats:
+    def finish(self) -> Samples:
         """Return the last frame's probability, its missing samples taken as silence."""
         return self.push(np.zeros(FRAME - len(self._rest), np.float32))
 
@@ -109,7 +106,7 @@ class SpeechSpans:
         self._lead = self._rules.pad
         """Padding before the first span that has not been told yet."""
 
-    def push(self, probabilities: Floats) -> list[Span]:
+    def push(self, probabilities: Samples) -> list[Span]:
         """Return the spans that have become final with these frames."""
         for probability in probabilities.tolist():
             self._judge(probability)

@@ -4,6 +4,6 @@ Whatever a client sends is bytes from a stranger until `AudioReader` has made sa
 only place that touches libav.
 """
 
-from .reader import SAMPLE_RATE, AudioReader
+from .reader import SAMPLE_RATE, AudioReader, Samples
 
-__all__ = ["SAMPLE_RATE", "AudioReader"]
+__all__ = ["SAMPLE_RATE", "AudioReader", "Samples"]

@@ -1,0 +1,127 @@
+"""What clients are told when the worker misbehaves: each fault played by a small false worker."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import pytest
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+from running import Running, serve, serve_gateway
+
+STARTED = '{"type":"started","request_id":"r","model":"micro"}\n'
+SEGMENT = (
+    '{"type":"segment","id":0,"seek":0,"start":0,"end":1,"text":" Hi.","tokens":[],"temperature":0,'
+    '"avg_logprob":0,"compression_ratio":1,"no_speech_prob":0}\n'
+)
+FINISHED = '{"type":"finished","language":"en","duration":1.0}\n'
+FAILED = (
+    '{"type":"failed","status":413,"code":"audio_too_long","message":"Too long","param":"file"}\n'
+)
+
+
+class FalseWorker:
+    """Admits everything, reads the upload, then sends `lines`; with `hang` it falls silent."""
+
+    def __init__(self, *lines: str, hang: bool = False) -> None:
+        self.lines, self.hang = lines, hang
+        self.streaming, self.released = threading.Event(), threading.Event()
+        self.app = FastAPI()
+        self.app.post("/admission/{model}", status_code=204)(self.admit)
+        self.app.post("/transcribe/{model}")(self.transcribe)
+
+    async def admit(self) -> Response:
+        return Response(status_code=204)
+
+    async def transcribe(self, request: Request) -> Response:
+        async for _ in request.stream():
+            pass
+        return StreamingResponse(self.stream(), media_type="application/jsonl")
+
+    async def stream(self) -> AsyncIterator[str]:
+        try:
+            for line in self.lines:
+                yield line
+            self.streaming.set()
+            if self.hang:
+                await asyncio.Event().wait()
+        finally:
+            self.released.set()
+
+
+def ask(false_worker: FalseWorker, **settings: object) -> "tuple[int, dict[str, object]]":
+    with serve(false_worker.app) as worker, serve_gateway(worker.url, **settings) as gateway:
+        answer = gateway.post("/transcribe/micro", files={"file": b"sound"})
+        return answer.status_code, answer.json()
+
+
+def code(body: dict[str, object]) -> object:
+    error = body["error"]
+    assert isinstance(error, dict)
+    return error["code"]
+
+
+def test_a_good_stream_is_the_answer() -> None:
+    status, body = ask(FalseWorker(STARTED, SEGMENT, FINISHED))
+    assert (status, body) == (200, {"text": "Hi.", "language": "en"})
+
+
+def test_a_failure_after_the_first_byte_keeps_its_status() -> None:
+    status, body = ask(FalseWorker(STARTED, SEGMENT, FAILED))
+    assert (status, code(body)) == (413, "audio_too_long")
+
+
+@pytest.mark.parametrize("lines", [(), (STARTED,), (STARTED, SEGMENT)])
+def test_a_stream_that_just_ends_is_a_lost_worker(lines: tuple[str, ...]) -> None:
+    status, body = ask(FalseWorker(*lines))
+    assert (status, code(body)) == (502, "worker_unavailable")
+
+
+@pytest.mark.parametrize(
+    "garbage", ["<html>\n", "[1]\n", '{"type":"segment","id":"x"}\n', "\xff\n"]
+)
+def test_what_is_not_an_event_is_a_lost_worker(garbage: str) -> None:
+    status, body = ask(FalseWorker(STARTED, garbage, FINISHED))
+    assert (status, code(body)) == (502, "worker_unavailable")
+
+
+@pytest.mark.parametrize("lines", [(), (STARTED, SEGMENT)])
+def test_a_silent_worker_is_given_up(lines: tuple[str, ...]) -> None:
+    silent = FalseWorker(*lines, hang=True)
+    status, body = ask(silent, model_timeout=0.3)
+    assert (status, code(body)) == (504, "worker_timeout")
+    assert silent.released.wait(10)
+
+
+def test_a_worker_that_answers_in_another_shape_is_a_lost_worker() -> None:
+    app = FastAPI()
+
+    @app.post("/admission/{model}")
+    async def admit() -> Response:
+        return Response("<h1>Bad Gateway</h1>", status_code=502, media_type="text/html")
+
+    with serve(app) as worker, serve_gateway(worker.url) as gateway:
+        answer = gateway.post("/transcribe/micro", files={"file": b"sound"})
+        assert (answer.status_code, code(answer.json())) == (502, "worker_unavailable")
+
+
+def test_a_client_that_leaves_ends_the_workers_stream() -> None:
+    patient = FalseWorker(STARTED, SEGMENT, hang=True)
+    with serve(patient.app) as worker, serve_gateway(worker.url) as gateway:
+        leave_after(gateway, patient.streaming)
+        assert patient.released.wait(10)
+
+
+def leave_after(gateway: Running, event: threading.Event) -> None:
+    """Post a file, and close the connection once `event` has happened."""
+    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n--b--\r\n'
+    head = (
+        "POST /transcribe/micro HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer change-me\r\n"
+        f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    address = urlsplit(gateway.url)
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        connection.sendall(head.encode() + body)
+        assert event.wait(10)

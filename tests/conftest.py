@@ -19,3 +19,12 @@ def gateway(worker: Running) -> Iterator[Running]:
     """A real gateway before that worker."""
     with serve_gateway(worker.url) as running:
         yield running
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--docker", action="store_true", help="also run what needs a Docker engine")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("docker") and not item.config.getoption("--docker"):
+        pytest.skip("needs --docker")

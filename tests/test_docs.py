@@ -1,0 +1,146 @@
+"""What is written about settings and what the code reads are one: README, .env.example, compose."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from gateway.settings import Settings as GatewaySettings
+from house import ROOT
+from pydantic_settings import BaseSettings
+from worker.settings import Settings as WorkerSettings
+
+SERVICES = {"whisper-service": WorkerSettings, "api-gateway": GatewaySettings}
+OF_THE_HUB = {"HF_TOKEN", "HF_ENDPOINT"}
+ADDRESSES = {"SERVICE_HOST", "API_GATEWAY_HOST"}
+"""A container listens on all its addresses; what is reachable from outside is said by `ports`."""
+
+
+def names(settings: type[BaseSettings]) -> set[str]:
+    return {field.upper() for field in settings.model_fields}
+
+
+def env_example() -> dict[str, str]:
+    text = (ROOT / ".env.example").read_text()
+    pairs = re.findall(r"^#([A-Z_]+)=(.*)$", text, re.MULTILINE)
+    assert len(pairs) == len(dict(pairs)), "a setting stands there twice"
+    return dict(pairs)
+
+
+def compose(name: str = "docker-compose.yml") -> dict[str, Any]:
+    return yaml.safe_load((ROOT / name).read_text())
+
+
+def compose_variables() -> dict[str, str]:
+    """The variables that the compose files themselves read, with their defaults."""
+    text = "".join(path.read_text() for path in sorted(ROOT.glob("docker-compose*.yml")))
+    return dict(re.findall(r"\$\{([A-Z_]+):?-([^}]*)\}", text))
+
+
+def readme_settings() -> dict[str, str]:
+    """The README's tables of settings: names with their defaults, as they would be written in .env."""
+    text = (ROOT / "README.md").read_text()
+    section = text.split("\n## Settings\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| ([^|]+) \|", section, re.MULTILINE)
+    found = [
+        pair
+        for names, defaults in rows
+        for pair in zip(re.findall(r"`([^`]+)`", names), _values(defaults), strict=True)
+    ]
+    assert len(found) == len(dict(found)), "a setting stands there twice"
+    return dict(found)
+
+
+def _values(defaults: str) -> list[str]:
+    return [""] if defaults in ("unset", "empty") else re.findall(r"`([^`]+)`", defaults)
+
+
+@pytest.fixture(autouse=True)
+def _only_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for settings in SERVICES.values():
+        for name in names(settings):
+            monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_env_example_shows_every_setting_with_its_default(service: str, tmp_path: Path) -> None:
+    settings = SERVICES[service]
+    assert names(settings) - set(env_example()) == set()
+    active = tmp_path / "env"
+    active.write_text("".join(f"{name}={value}\n" for name, value in env_example().items()))
+    assert settings(_env_file=active) == settings(_env_file=None)  # type: ignore[call-arg]
+
+
+def test_the_readme_shows_every_setting_with_its_default() -> None:
+    known = set.union(*map(names, SERVICES.values()))
+    shown = readme_settings()
+    assert set(shown) == known
+    assert shown == {name: value for name, value in env_example().items() if name in known}
+
+
+def test_env_example_shows_nothing_that_nobody_reads() -> None:
+    known = set.union(*map(names, SERVICES.values())) | OF_THE_HUB | set(compose_variables())
+    assert set(env_example()) - known == set()
+
+
+def test_env_example_sets_nothing_when_copied_as_it_is() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == []
+
+
+def test_env_example_says_what_compose_takes_when_a_variable_is_not_set() -> None:
+    differing = {"WORKER_TOKEN"}  # the services do without; compose does not
+    shown = env_example()
+    for name, default in compose_variables().items():
+        assert name in differing or shown[name] == default
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_compose_passes_every_setting_to_its_service_and_nothing_else(service: str) -> None:
+    passed = set(compose()["services"][service]["environment"])
+    assert passed - OF_THE_HUB == names(SERVICES[service]) - ADDRESSES
+
+
+def test_the_gpu_file_sets_only_what_the_worker_knows() -> None:
+    passed = set(compose("docker-compose.gpu.yml")["services"]["whisper-service"]["environment"])
+    assert passed - names(WorkerSettings) == set()
+
+
+@pytest.mark.parametrize(
+    ("service", "variable", "field"),
+    [
+        ("whisper-service", "SERVICE_PORT", "service_port"),
+        ("api-gateway", "API_GATEWAY_PORT", "api_gateway_port"),
+    ],
+)
+def test_ports_are_the_same_in_settings_compose_image_and_health_check(
+    service: str, variable: str, field: str
+) -> None:
+    port = str(SERVICES[service].model_fields[field].default)
+    part = compose()["services"][service]
+    assert part["environment"][variable] == port
+    assert part["ports"][0].endswith(f"${{{variable}:-{port}}}:{port}")
+    dockerfile = (ROOT / service / "Dockerfile").read_text()
+    assert f"EXPOSE {port}\n" in dockerfile
+    assert f'os.getenv(\\"{variable}\\", \\"{port}\\")' in dockerfile
+
+
+def test_only_the_gateway_is_published_beyond_this_machine() -> None:
+    services = compose()["services"]
+    assert services["whisper-service"]["ports"] == ["127.0.0.1:${SERVICE_PORT:-8080}:8080"]
+    assert services["api-gateway"]["ports"] == ["${API_GATEWAY_PORT:-8081}:8081"]
+
+
+def test_both_services_share_the_workers_secret_in_compose() -> None:
+    services = compose()["services"]
+    tokens = {services[name]["environment"]["WORKER_TOKEN"] for name in SERVICES}
+    assert tokens == {"${WORKER_TOKEN:-change-me}"}
+
+
+def test_the_image_names_are_the_documented_ones() -> None:
+    images = {part["image"] for part in compose()["services"].values()}
+    assert images == {
+        "local/whisper-service:${VERSION:-latest}",
+        "local/transcription-gateway:${VERSION:-latest}",
+    }

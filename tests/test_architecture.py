@@ -13,8 +13,8 @@ LAYERS = {
     "gateway": [
         {"languages", "errors"},
         {"wire"},
-        {"settings", "edge", "formats", "metrics", "logs", "server"},
-        {"multipart"},
+        {"settings", "edge", "fields", "formats", "metrics", "logs", "server", "sse"},
+        {"multipart", "openai_form"},
         {"worker", "uploads"},
         {"auth", "limits"},
         {"deps"},

@@ -14,6 +14,12 @@ log = logging.getLogger(__name__)
 bearer = HTTPBearer(auto_error=False, description="The gateway's API_KEY")
 
 
+class IncorrectKey(InvalidKey):
+    """A wrong key on `/v1`, where the SDKs expect 401."""
+
+    status = 401
+
+
 def require_key(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> None:
@@ -28,6 +34,19 @@ def require_key(
     if not hmac.compare_digest(given.credentials.encode(), key.encode()):
         log.warning("%s invalid token", request.state.request_id)
         raise InvalidKey("Invalid token")
+
+
+def require_openai_key(
+    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> None:
+    """The same key, refused as OpenAI does; clients look for these words."""
+    try:
+        require_key(request, given)
+    except MissingKey as exc:
+        message = "You didn't provide an API key: send it as 'Authorization: Bearer YOUR_KEY'."
+        raise MissingKey(message, headers=exc.headers) from exc
+    except InvalidKey as exc:
+        raise IncorrectKey("Incorrect API key provided.") from exc
 
 
 def warn_if_open(settings: Settings) -> None:

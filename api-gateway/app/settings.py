@@ -2,10 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, HttpUrl, PositiveFloat, SecretStr, field_validator
+from pydantic import (
+    ByteSize,
+    Field,
+    HttpUrl,
+    PositiveFloat,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Names = Annotated[list[str], NoDecode]
+OPENAI_NAMES = ["whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe"]
 
 
 class Settings(BaseSettings):
@@ -27,6 +36,8 @@ class Settings(BaseSettings):
     """Bearer key that clients must show; empty turns the check off."""
     allowed_models: Names = ["small", "medium", "large-v3", "large-v3-turbo"]
     """Models that clients may use; others are 404."""
+    model_aliases: dict[str, str] | None = None
+    """Other names of allowed models, as JSON; unset, OpenAI's names mean the first allowed model."""
     model_url: HttpUrl = HttpUrl("http://whisper-service:8080")
     """Where the worker is."""
     worker_token: SecretStr = SecretStr("")
@@ -35,10 +46,34 @@ class Settings(BaseSettings):
     """Seconds without a sign of life from the worker after which a request is given up with 504."""
     max_upload_bytes: ByteSize = ByteSize(1024**3)
     """Largest request body; beyond it 413."""
+    strict_parameters: bool = False
+    """Refuse what `/v1` would ignore, as `Prefer: handling=strict` does for one request."""
+    keep_alive_seconds: PositiveFloat = 10
+    """Silence on an event stream after which a comment is sent, so that no proxy cuts it."""
+    cors_allow_origins: Names = []
+    """Origins of web pages that may call the gateway; `*` is every origin."""
+    root_path: str = Field("", pattern=r"^(/[\w.~/-]*[\w.~-])?$")
+    """Path under which a reverse proxy serves the gateway, such as `/asr`."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """How much is logged."""
 
-    @field_validator("allowed_models", mode="before")
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The allowed model that each alias stands for."""
+        if self.model_aliases is not None:
+            return self.model_aliases
+        return dict.fromkeys(OPENAI_NAMES, self.allowed_models[0]) if self.allowed_models else {}
+
+    @model_validator(mode="after")
+    def _aliases_are_of_use(self) -> "Settings":
+        for alias, model in self.aliases.items():
+            if model not in self.allowed_models:
+                raise ValueError(
+                    f"MODEL_ALIASES: '{alias}' stands for '{model}', which is not in ALLOWED_MODELS"
+                )
+        return self
+
+    @field_validator("allowed_models", "cors_allow_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -1,20 +1,23 @@
-"""A client's multipart request, passed on to the worker as it arrives; no file is ever held here."""
+"""A client's multipart request, passed on to the worker as it arrives; no file is held in memory."""
 
+import asyncio
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import BinaryIO
 
 from fastapi import Request
 
 from .errors import InvalidRequest
-from .multipart import Part, read_parts
+from .multipart import PIECE_BYTES, Part, read_parts, store
 
 
 class Upload:
-    """Fields on their way in, the file on its way through.
+    """Fields on their way in, the file on its way through; whoever makes one closes it.
 
     Open it (`read_head`), and the fields that stand before the file are known. Then stream `body`
     to the worker: the file part as it arrives, and after it the options, since fields may follow
-    the file too.
+    the file too. Where a field after the file decides where it goes, `spool` it first.
     """
 
     def __init__(
@@ -24,6 +27,7 @@ class Upload:
         self._parts = read_parts(request, max_bytes)
         self._on_field = on_field
         self._file: Part | None = None
+        self._spool: BinaryIO | None = None
         self._boundary = secrets.token_hex(16)
 
     @property
@@ -40,21 +44,43 @@ class Upload:
             self._on_field(part.name, await part.text())
         raise InvalidRequest("The part 'file' is missing", param="file")
 
+    async def spool(self) -> None:
+        """Keep the file on disk, without a name, and read the fields that follow it."""
+        self._spool = tempfile.TemporaryFile()  # noqa: SIM115  (see close)
+        await store(self._opened(), self._spool)
+        await self._read_tail()
+        self._spool.seek(0)
+
+    def close(self) -> None:
+        """Give a spooled file's room back."""
+        if self._spool is not None:
+            self._spool.close()
+
     async def body(self, options: Callable[[], Mapping[str, str]]) -> AsyncIterator[bytes]:
         """Yield the worker's multipart body; `options` is asked once every field has been read."""
-        if self._file is None:
-            raise RuntimeError("read_head comes first")
         # The client's file name goes no further: the worker looks at the content.
         yield self._header('name="file"; filename="upload"')
-        async for piece in self._file.pieces:
-            yield piece
+        if self._spool is None:
+            async for piece in self._opened().pieces:
+                yield piece
+            await self._read_tail()
+        else:
+            while piece := await asyncio.to_thread(self._spool.read, PIECE_BYTES):
+                yield piece
+        for name, value in options().items():
+            yield b"\r\n" + self._header(f'name="{name}"') + value.encode()
+        yield f"\r\n--{self._boundary}--\r\n".encode()
+
+    def _opened(self) -> Part:
+        if self._file is None:
+            raise RuntimeError("read_head comes first")
+        return self._file
+
+    async def _read_tail(self) -> None:
         async for part in self._parts:
             if part.name == "file":
                 raise InvalidRequest("Send one file a request", param="file")
             self._on_field(part.name, await part.text())
-        for name, value in options().items():
-            yield b"\r\n" + self._header(f'name="{name}"') + value.encode()
-        yield f"\r\n--{self._boundary}--\r\n".encode()
 
     def _header(self, disposition: str) -> bytes:
         return (

@@ -4,20 +4,24 @@ python-multipart parses; this turns its callbacks into an async iterator with ba
 The worker owns this file; the gateway holds a byte-for-byte copy, checked by a test.
 """
 
+import asyncio
+import errno
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from .errors import FileTooLarge, InvalidRequest
+from .errors import FileTooLarge, InvalidRequest, StorageFull
 
 MAX_FIELD_BYTES = 16 * 1024 * 1024
 """Of one field that is no file: speaker references travel as data URLs of several megabytes."""
 MAX_PARTS = 1000
 PIECE_BYTES = 256 * 1024
+WRITE_BYTES = 1024 * 1024
 
 
 @dataclass
@@ -132,6 +136,30 @@ async def read_parts(request: Request, max_bytes: int) -> AsyncIterator[Part]:
                 yield _part(item, pieces())
         if not await more() and not parser.queue:
             return
+
+
+async def store(part: Part, file: BinaryIO) -> int:
+    """Write a part to a file as it arrives; returns its size. Raises StorageFull."""
+    size = 0
+    waiting = bytearray()
+    try:
+        async for piece in part.pieces:
+            waiting += piece
+            size += len(piece)
+            if len(waiting) >= WRITE_BYTES:
+                await asyncio.to_thread(file.write, bytes(waiting))
+                waiting.clear()
+        await asyncio.to_thread(_finish, file, bytes(waiting))
+    except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageFull("The server has no room left for uploads") from exc
+        raise
+    return size
+
+
+def _finish(file: BinaryIO, rest: bytes) -> None:
+    file.write(rest)
+    file.flush()
 
 
 def check_length(request: Request, max_bytes: int) -> None:

@@ -4,8 +4,6 @@ The file has no name (O_TMPFILE, or unlinked at once), so nothing is left behind
 request or the process ends. Decoders need to seek: an m4a may have its index at the end.
 """
 
-import asyncio
-import errno
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +11,9 @@ from typing import BinaryIO
 
 from fastapi import Request
 
-from .errors import InvalidAudio, InvalidRequest, StorageFull
-from .multipart import Part, read_parts
+from .errors import InvalidAudio, InvalidRequest
+from .multipart import read_parts, store
 from .wire import Options, read_options
-
-WRITE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ async def _receive(request: Request, file: BinaryIO, max_bytes: int) -> Upload:
         if part.name == "file":
             if size is not None:
                 raise InvalidRequest("Send one file a request", param="file")
-            size = await _store(part, file)
+            size = await store(part, file)
         elif part.name in fields:
             raise InvalidRequest(f"'{part.name}' was sent twice", param=part.name)
         else:
@@ -62,26 +58,3 @@ async def _receive(request: Request, file: BinaryIO, max_bytes: int) -> Upload:
         raise InvalidAudio("The file is empty", param="file")
     file.seek(0)
     return Upload(file, size, options)
-
-
-async def _store(part: Part, file: BinaryIO) -> int:
-    size = 0
-    waiting = bytearray()
-    try:
-        async for piece in part.pieces:
-            waiting += piece
-            size += len(piece)
-            if len(waiting) >= WRITE_BYTES:
-                await asyncio.to_thread(file.write, bytes(waiting))
-                waiting.clear()
-        await asyncio.to_thread(_finish, file, bytes(waiting))
-    except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageFull("The server has no room left for uploads") from exc
-        raise
-    return size
-
-
-def _finish(file: BinaryIO, rest: bytes) -> None:
-    file.write(rest)
-    file.flush()

@@ -10,34 +10,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
 from ..wire import Segment, Word
 from .sentences import ends_sentence
+from .style import SubtitleStyle
 
 LONG_PAUSE = 3.0
 """Seconds of silence over which no cue stays on the screen."""
-
-
-class SubtitleStyle(BaseModel):
-    """How cues are laid out; without any of it, a cue is a sentence on one line."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    max_line_width: int | None = Field(None, ge=1, le=1000)
-    """Characters a line may hold; a longer word stands alone."""
-    max_line_count: int | None = Field(None, ge=1, le=100)
-    """Lines a cue may hold; with `max_line_width`, cues also run on over segments."""
-    max_words_per_line: int | None = Field(None, ge=1, le=1000)
-    """Words a line may hold; without `max_line_count` and `max_line_width`, a cue is one line."""
-    highlight_words: bool = False
-    """Underline each word while it is spoken."""
-
-    @model_validator(mode="after")
-    def _count_needs_a_line(self) -> "SubtitleStyle":
-        if self.max_line_count and not (self.max_line_width or self.max_words_per_line):
-            raise ValueError("max_line_count needs max_line_width or max_words_per_line")
-        return self
 
 
 @dataclass(frozen=True)

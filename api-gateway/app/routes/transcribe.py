@@ -1,14 +1,16 @@
 """The documented route: one file in, its text out."""
 
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from typing import Annotated, Any, Literal, get_args
 
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.openapi.models import Example
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel
 
 from ..auth import require_key
+from ..deps import resolve_model, settings_of, worker_of
 from ..edge import documented, until_disconnect
 from ..errors import (
     AudioTooLong,
@@ -30,7 +32,8 @@ from ..errors import (
     WorkerTimeout,
     WorkerUnreachable,
 )
-from ..settings import Settings
+from ..formats.style import SubtitleStyle, read_style, with_words
+from ..formats.subtitles import srt, vtt
 from ..uploads import Upload
 from ..wire import (
     Event,
@@ -42,9 +45,8 @@ from ..wire import (
     form_fields,
     read_options,
 )
-from ..worker import Worker
 
-ResponseFormat = Literal["json", "verbose_json"]
+ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
@@ -58,6 +60,7 @@ UPLOAD_BODY: dict[str, Any] = {
                         "file": {"type": "string", "format": "binary"},
                         "response_format": {"enum": get_args(ResponseFormat), "default": "json"},
                         **Options.model_json_schema()["properties"],
+                        **SubtitleStyle.model_json_schema()["properties"],
                     },
                 }
             }
@@ -99,6 +102,7 @@ class _Form:
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
+        self._layout: dict[str, str] = {}
         self.response_format: ResponseFormat = "json"
 
     def add(self, name: str, value: str) -> None:
@@ -109,14 +113,25 @@ class _Form:
                 raise InvalidRequest(f"response_format must be one of {known}", param=name)
             self.response_format = value or "json"  # type: ignore[assignment]
             return
-        if name in self.fields:
+        fields = self._layout if name in SubtitleStyle.model_fields else self.fields
+        if name in fields:
             raise InvalidRequest(f"'{name}' was sent twice", param=name)
-        read_options({name: value})
-        self.fields[name] = value
+        if fields is self.fields:
+            read_options({name: value})
+        fields[name] = value
 
-    def options(self) -> dict[str, str]:
-        """The options as form fields for the worker."""
-        return form_fields(read_options(self.fields))
+    def style(self) -> SubtitleStyle:
+        """How subtitles are laid out; refused for answers that are none."""
+        style = read_style(self._layout)
+        if style.model_fields_set and self.response_format not in ("srt", "vtt"):
+            name = min(style.model_fields_set)
+            raise InvalidRequest(f"{name} needs response_format srt or vtt", param=name)
+        return style
+
+    def options(self) -> Options:
+        """What the worker is asked for."""
+        options, style = read_options(self.fields), self.style()
+        return with_words(options, style) if self.response_format in ("srt", "vtt") else options
 
 
 MODEL_EXAMPLES: dict[str, Example] = {
@@ -132,28 +147,34 @@ async def transcribe(
     """Turn one uploaded file into text.
 
     With `response_format=verbose_json` the answer also has the duration, segments and, if asked
-    for, words.
+    for, words; `text`, `srt` and `vtt` are plain text.
     """
-    settings: Settings = request.app.state.settings
-    worker: Worker = request.app.state.worker
-    request_id: str = request.state.request_id
-    request.state.log["model"] = model
-    if model not in settings.allowed_models:
-        message = f"The model '{model}' does not exist or you do not have access to it."
-        raise ModelNotFound(message, param="model")
+    worker, request_id = worker_of(request), request.state.request_id
+    model = resolve_model(request, model)
     form = _Form()
-    upload = Upload(request, settings.max_upload_bytes, form.add)
-    await upload.read_head()
-    size = request.headers.get("content-length")
-    await worker.admit(model, form.fields, int(size) if size else None, request_id)
-    async with worker.transcribe(
-        model, upload.body(form.options), upload.content_type, request_id
-    ) as events:
-        transcript = await until_disconnect(request, collect(events))
+    with closing(Upload(request, settings_of(request).max_upload_bytes, form.add)) as upload:
+        await upload.read_head()
+        size = request.headers.get("content-length")
+        await worker.admit(model, form.fields, int(size) if size else None, request_id)
+        body = upload.body(lambda: form_fields(form.options()))
+        async with worker.transcribe(model, body, upload.content_type, request_id) as events:
+            transcript = await until_disconnect(request, collect(events))
     request.state.log |= {"duration": transcript.duration}
-    if form.response_format == "verbose_json":
-        return JSONResponse(transcript.model_dump(mode="json"))  # type: ignore[return-value]
-    return Text(text=transcript.text, language=transcript.language)
+    return _rendered(transcript, form)  # type: ignore[return-value]
+
+
+def _rendered(transcript: Transcript, form: _Form) -> Response | Text:
+    match form.response_format:
+        case "json":
+            return Text(text=transcript.text, language=transcript.language)
+        case "verbose_json":
+            return JSONResponse(transcript.model_dump(mode="json"))
+        case "text":
+            return PlainTextResponse(f"{transcript.text}\n")
+        case "srt":
+            return PlainTextResponse(srt(transcript.segments, form.style()))
+        case "vtt":
+            return PlainTextResponse(vtt(transcript.segments, form.style()))
 
 
 async def collect(events: AsyncGenerator[Event, None]) -> Transcript:

@@ -8,7 +8,8 @@ import pysubs2
 import pytest
 import webvtt
 from gateway.formats.sentences import ends_sentence
-from gateway.formats.subtitles import SubtitleStyle, cues, srt, vtt
+from gateway.formats.style import SubtitleStyle
+from gateway.formats.subtitles import cues, srt, vtt
 from gateway.wire import Segment, Transcript, Word
 from house import DATA
 from hypothesis import given

@@ -1,0 +1,96 @@
+"""Form fields as clients write them: `x`, `x[]`, `x[0]`, `x[y]`, a comma list, or JSON in a string.
+
+A form knows neither lists nor objects, so every client has its own way of writing them; all of them
+are read here. An empty value always means that the field is unset.
+"""
+
+import json
+import re
+from typing import Any
+
+from .errors import InvalidRequest
+
+_NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+
+
+class Fields:
+    """The fields of one form in the order in which they arrived."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        self._read: set[str] = set()
+
+    def add(self, name: str, value: str) -> None:
+        """Take one field as it stands in the form."""
+        match = _NAME.fullmatch(name)
+        root, keys = match.groups() if match else (name, "")
+        values = self._values.setdefault(root, [])
+        if value != "":
+            values.append((tuple(re.findall(r"\[([^\[\]]*)\]", keys)), value))
+
+    def unread(self) -> list[str]:
+        """Names, without brackets, of the fields that nobody has asked for."""
+        return [name for name in self._values if name not in self._read]
+
+    def text(self, name: str) -> str | None:
+        """A single value; InvalidRequest when it was sent twice or as a list or object."""
+        values = self._take(name)
+        if len(values) > 1:
+            raise InvalidRequest(f"'{name}' was sent twice", param=name)
+        if values and values[0][0]:
+            raise InvalidRequest(f"'{name}' is a single value", param=name)
+        return values[0][1] if values else None
+
+    def texts(self, name: str, *, separator: str | None = ",") -> list[str]:
+        """A list: bracketed items as they are, a bare value as JSON or cut at `separator`."""
+        items: list[str] = []
+        for keys, value in self._take(name):
+            if keys not in ((), ("",)) and not (len(keys) == 1 and keys[0].isdecimal()):
+                raise InvalidRequest(f"'{name}' is a list, not an object", param=name)
+            if keys:
+                items.append(value)
+            elif value.startswith("["):
+                items += _json_list(name, value)
+            else:
+                items += value.split(separator) if separator else [value]
+        return [item.strip() for item in items if item.strip()]
+
+    def mapping(self, name: str) -> str | dict[str, Any] | None:
+        """An object from `name[key]` fields or from JSON; else the bare word, None for null."""
+        found: dict[str, Any] = {}
+        for keys, value in self._take(name):
+            match keys:
+                case ():
+                    return _json_object(name, value)
+                case (key,) if key and key not in found:
+                    found[key] = value
+                case _:
+                    raise InvalidRequest(f"'{name}' cannot be understood", param=name)
+        return found or None
+
+    def _take(self, name: str) -> list[tuple[tuple[str, ...], str]]:
+        self._read.add(name)
+        return self._values.get(name, [])
+
+
+def _json_list(name: str, value: str) -> list[str]:
+    items = _json(name, value)
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise InvalidRequest(f"'{name}' must be a list of strings", param=name)
+    return items
+
+
+def _json_object(name: str, value: str) -> str | dict[str, Any] | None:
+    if value == "null":
+        return None
+    if not value.startswith("{"):
+        return value
+    found: dict[str, Any] = _json(name, value)
+    return found
+
+
+def _json(name: str, value: str) -> Any:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidRequest(f"'{name}' is not valid JSON", param=name) from exc

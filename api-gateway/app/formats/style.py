@@ -1,0 +1,53 @@
+"""How subtitles are laid out, as a request's fields say it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..errors import InvalidRequest
+from ..wire import Options
+
+
+class SubtitleStyle(BaseModel):
+    """The options of Whisper's own writers; without any of them, a cue is a sentence on one line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    max_line_width: int | None = Field(None, ge=1, le=1000)
+    """Characters a line of a subtitle may hold; a longer word stands alone."""
+    max_line_count: int | None = Field(None, ge=1, le=100)
+    """Lines a cue may hold; with `max_line_width`, cues also run on over segments."""
+    max_words_per_line: int | None = Field(None, ge=1, le=1000)
+    """Words a line may hold; without `max_line_count` and `max_line_width`, a cue is one line."""
+    highlight_words: bool = False
+    """Underline each word of a subtitle while it is spoken."""
+
+    @model_validator(mode="after")
+    def _count_needs_a_line(self) -> "SubtitleStyle":
+        if self.max_line_count and not (self.max_line_width or self.max_words_per_line):
+            raise ValueError("max_line_count needs max_line_width or max_words_per_line")
+        return self
+
+
+def read_style(fields: Mapping[str, Any]) -> SubtitleStyle:
+    """Check the fields of a form; empty ones are unset. Raises InvalidRequest that names the field."""
+    try:
+        return SubtitleStyle.model_validate({k: v for k, v in fields.items() if v != ""})
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        param = str(first["loc"][0]) if first["loc"] else "max_line_count"
+        raise InvalidRequest(f"{param}: {first['msg']}", param=param) from exc
+
+
+def with_words(options: Options, style: SubtitleStyle) -> Options:
+    """Ask for the times of words, which cues are made of.
+
+    A request may decline them (a cue is a segment then), unless it also wants a layout.
+    """
+    if "word_timestamps" not in options.model_fields_set:
+        return options.model_copy(update={"word_timestamps": True})
+    if style.model_fields_set and not options.word_timestamps:
+        message = "The layout of subtitles needs the times of words"
+        raise InvalidRequest(message, param="word_timestamps")
+    return options

@@ -1,0 +1,190 @@
+"""The form of OpenAI's `/v1/audio/*` routes: what was asked for, what is ignored, what is refused.
+
+Besides OpenAI's own fields, everything that the worker takes and the layout of subtitles can be sent,
+as the SDKs' `extra_body` does. What has no effect is ignored and named (`X-Ignored-Params`).
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from .errors import InvalidRequest, NotImplementedYet
+from .fields import Fields
+from .formats.openai import Granularity
+from .formats.style import SubtitleStyle, read_style, with_words
+from .wire import Options, read_options
+
+T = TypeVar("T")
+Task = Literal["transcribe", "translate"]
+ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
+STREAMABLE: set[ResponseFormat] = {"json", "text"}
+SUBTITLES: set[ResponseFormat] = {"srt", "vtt"}
+MAX_SPEAKERS = 4
+
+_DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,", re.ASCII)
+
+
+class MissingField(InvalidRequest):
+    """Something is missing that may still come, since fields may follow the file."""
+
+    code = "missing_required_parameter"
+
+
+class ServerVad(BaseModel):
+    """`chunking_strategy` as an object."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["server_vad"]
+    prefix_padding_ms: Annotated[int, Field(ge=0)] | None = None
+    silence_duration_ms: Annotated[int, Field(ge=0)] | None = None
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request, understood; `ignored` names the fields that have no effect."""
+
+    model: str
+    options: Options
+    response_format: ResponseFormat
+    granularities: list[Granularity]
+    stream: bool
+    segment_events: bool
+    progress: bool
+    style: SubtitleStyle
+    ignored: list[str]
+
+
+@dataclass
+class OpenAIForm:
+    """Collects the fields of one request; `read` may be called at any time for those so far."""
+
+    task: Task
+    fields: Fields = field(default_factory=Fields)
+
+    def read(self) -> Asked:
+        """Understand the fields so far.
+
+        Raises MissingField for what may still follow, InvalidRequest for what is wrong, and
+        NotImplementedYet for speakers.
+        """
+        fields = self.fields
+        response_format = self._response_format()
+        stream = _parsed(fields, "stream", bool, False)
+        if stream and response_format not in STREAMABLE:
+            message = f"response_format '{response_format}' cannot be streamed: use json or text"
+            raise InvalidRequest(message, param="response_format")
+        granularities = _parsed_list(fields, "timestamp_granularities", list[Granularity])
+        logprobs = bool(_parsed_list(fields, "include", list[Literal["logprobs"]]))
+        progress = _parsed(fields, "progress", bool, False)
+        style = _style(fields)
+        timed = stream or response_format == "verbose_json"
+        in_vain = {
+            "timestamp_granularities": granularities and not timed,
+            "include": logprobs and response_format != "json",
+            "progress": progress and not stream,
+            "task": self.task == "translate" and fields.text("task") is not None,
+            **dict.fromkeys(style.model_fields_set, response_format not in SUBTITLES),
+            **dict.fromkeys(_check_speakers(fields), True),
+        }
+        options = _options(fields, self.task, logprobs=logprobs and response_format == "json")
+        if (timed and "word" in granularities) or response_format in SUBTITLES:
+            options = with_words(options, style)
+        model = fields.text("model")
+        if model is None:
+            raise MissingField("The field 'model' is missing", param="model")
+        return Asked(
+            model=model,
+            options=options,
+            response_format=response_format,
+            granularities=granularities or ["segment"],
+            stream=stream,
+            segment_events=bool(granularities),
+            progress=progress,
+            style=style,
+            ignored=[*fields.unread(), *(name for name, vain in in_vain.items() if vain)],
+        )
+
+    def _response_format(self) -> ResponseFormat:
+        name = self.fields.text("response_format") or "json"
+        if name == "diarized_json" and self.task == "transcribe":
+            message = "diarized_json is not served: this server does not tell speakers apart"
+            raise NotImplementedYet(message, param="response_format")
+        if name not in get_args(ResponseFormat):
+            known = ", ".join(get_args(ResponseFormat))
+            raise InvalidRequest(f"response_format must be one of {known}", param="response_format")
+        return name  # type: ignore[return-value]
+
+
+def _options(fields: Fields, task: Task, *, logprobs: bool) -> Options:
+    """The worker's options, under its own names and under OpenAI's."""
+    given: dict[str, Any] = {name: fields.text(name) for name in Options.model_fields}
+    if task == "translate":
+        # The route says it, whatever a field says.
+        given["task"] = task
+    given["prompt"] = given["prompt"] or fields.text("initial_prompt")
+    if given["vad_filter"] is None and _server_vad(fields) is not None:
+        given["vad_filter"] = True
+    if logprobs:
+        given["logprobs"] = True
+    return read_options({name: value for name, value in given.items() if value is not None})
+
+
+def _server_vad(fields: Fields) -> ServerVad | None:
+    name = "chunking_strategy"
+    match fields.mapping(name):
+        case None:
+            return None
+        case "auto":
+            return ServerVad(type="server_vad")
+        case dict() as given if "type" not in given:
+            raise MissingField("chunking_strategy has no type", param=name)
+        case given:
+            return _validated(ServerVad, given, name)
+
+
+def _style(fields: Fields) -> SubtitleStyle:
+    given = {name: fields.text(name) for name in SubtitleStyle.model_fields}
+    given = {name: value for name, value in given.items() if value is not None}
+    if "max_line_count" in given and not given.keys() & {"max_line_width", "max_words_per_line"}:
+        message = "max_line_count needs max_line_width or max_words_per_line"
+        raise MissingField(message, param="max_line_count")
+    return read_style(given)
+
+
+def _check_speakers(fields: Fields) -> list[str]:
+    """Hold OpenAI's rules on known speakers; returns the names of those fields that were sent."""
+    names = fields.texts("known_speaker_names", separator=None)
+    references = fields.texts("known_speaker_references", separator=None)
+    if len(names) > MAX_SPEAKERS:
+        message = f"At most {MAX_SPEAKERS} known speakers"
+        raise InvalidRequest(message, param="known_speaker_names")
+    if not all(_DATA_URL.match(reference) for reference in references):
+        message = "known_speaker_references must be data URLs of audio in base64"
+        raise InvalidRequest(message, param="known_speaker_references")
+    if len(names) != len(references):
+        # The other half may still follow the file.
+        message = "known_speaker_names and known_speaker_references must be of one length"
+        raise MissingField(message, param="known_speaker_references")
+    return ["known_speaker_names", "known_speaker_references"] if names else []
+
+
+def _parsed(fields: Fields, name: str, kind: type[T], default: T) -> T:
+    value = fields.text(name)
+    return default if value in (None, "null") else _validated(kind, value, name)
+
+
+def _parsed_list(fields: Fields, name: str, kind: type[list[T]]) -> list[T]:
+    return _validated(kind, fields.texts(name), name)
+
+
+def _validated(kind: type[T], value: Any, param: str) -> T:
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        place = ".".join(str(part) for part in [param, *first["loc"]])
+        raise InvalidRequest(f"{place}: {first['msg']}", param=param) from exc

@@ -1,0 +1,177 @@
+"""OpenAI's speech-to-text API under `/v1`, so that its SDKs work when only their base URL changes."""
+
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, closing
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from ..auth import require_openai_key
+from ..deps import check_task, resolve_model, settings_of, worker_of
+from ..edge import until_disconnect
+from ..errors import ModelNotFound, ServiceError, UnknownParameter, error_object
+from ..formats import openai as shapes
+from ..formats.subtitles import srt, vtt
+from ..openai_form import Asked, MissingField, OpenAIForm, Task
+from ..sse import DONE, EventStream, comment, data, kept_alive
+from ..uploads import Upload
+from ..wire import Event, Failed, Finished, Progress, Segment, Started, Transcript, form_fields
+from .transcribe import collect
+
+EXPOSED_HEADERS = [
+    "X-Request-ID",
+    "X-Ignored-Params",
+    "Retry-After",
+    "x-should-retry",
+    "openai-processing-ms",
+]
+
+router = APIRouter(prefix="/v1", dependencies=[Depends(require_openai_key)], tags=["openai"])
+
+
+@router.post("/audio/transcriptions")
+async def transcriptions(request: Request) -> Response:
+    """Turn one uploaded file into text, as OpenAI's route of the same name does."""
+    return await _answer(request, "transcribe")
+
+
+@router.post("/audio/translations")
+async def translations(request: Request) -> Response:
+    """Turn one uploaded file into English text, as OpenAI's route of the same name does."""
+    return await _answer(request, "translate")
+
+
+@router.get("/models")
+async def models(request: Request) -> dict[str, Any]:
+    """The models and aliases that this key may use, with what each can do."""
+    return {"object": "list", "data": list((await _models(request)).values())}
+
+
+@router.get("/models/{name:path}")
+async def model(request: Request, name: str) -> dict[str, Any]:
+    """One model or alias."""
+    found = (await _models(request)).get(name)
+    if found is None:
+        raise ModelNotFound(f"The model '{name}' does not exist", param="model")
+    return found
+
+
+async def _models(request: Request) -> dict[str, dict[str, Any]]:
+    settings = settings_of(request)
+    infos = {info.id: info for info in await worker_of(request).models()}
+    names = {name: name for name in settings.allowed_models}
+    names |= {alias: name for alias, name in settings.aliases.items() if alias not in names}
+    return {
+        public: shapes.model_object(public, infos[name], created=request.app.state.started)
+        for public, name in names.items()
+        if name in infos
+    }
+
+
+async def _answer(request: Request, task: Task) -> Response:
+    """The story of one request: fields, admission, upload, and what comes of it."""
+    began = time.monotonic()
+    worker, request_id = worker_of(request), request.state.request_id
+    form = OpenAIForm(task)
+    async with AsyncExitStack() as held:
+        upload = Upload(request, settings_of(request).max_upload_bytes, form.fields.add)
+        held.enter_context(closing(upload))
+        await upload.read_head()
+        try:
+            asked = form.read()
+        except MissingField:
+            await upload.spool()
+            asked = form.read()
+        _check_strict(request, asked)
+        model = resolve_model(request, asked.model)
+        await check_task(request, model, asked.options)
+        size = request.headers.get("content-length")
+        options = form_fields(asked.options)
+        await worker.admit(model, options, int(size) if size else None, request_id)
+        body = upload.body(lambda: form_fields(form.read().options))
+        events = await held.enter_async_context(
+            worker.transcribe(model, body, upload.content_type, request_id)
+        )
+        asked = form.read()
+        _check_strict(request, asked)
+        if asked.stream:
+            first = await until_disconnect(request, anext(events))
+            pieces = _server_sent(request, asked, first, events)
+            kept = kept_alive(pieces, settings_of(request).keep_alive_seconds)
+            return EventStream(kept, held.pop_all(), _headers(asked, began))
+        transcript = await until_disconnect(request, collect(events))
+        request.state.log["duration"] = transcript.duration
+        return _whole(asked, transcript, _headers(asked, began))
+    raise AssertionError("an exit stack passes every exception on")
+
+
+def _whole(asked: Asked, transcript: Transcript, headers: dict[str, str]) -> Response:
+    match asked.response_format:
+        case "json":
+            shape = shapes.transcription(transcript, logprobs=asked.options.logprobs)
+            return JSONResponse(shape, headers=headers)
+        case "verbose_json":
+            shape = shapes.verbose(
+                transcript, task=asked.options.task, granularities=asked.granularities
+            )
+            return JSONResponse(shape, headers=headers)
+        case "text":
+            return PlainTextResponse(f"{shapes.joined(transcript.segments)}\n", headers=headers)
+        case "srt":
+            return PlainTextResponse(srt(transcript.segments, asked.style), headers=headers)
+        case "vtt":
+            return PlainTextResponse(vtt(transcript.segments, asked.style), headers=headers)
+
+
+async def _server_sent(
+    request: Request, asked: Asked, first: Event, rest: AsyncGenerator[Event, None]
+) -> AsyncGenerator[str, None]:
+    """Deltas as segments become final, then the whole text once more; a failure ends the stream."""
+    segments: list[Segment] = []
+    try:
+        yield _progress(asked, first)
+        async for event in rest:
+            match event:
+                case Segment():
+                    segments.append(event)
+                    yield data(shapes.delta_event(event, logprobs=asked.options.logprobs))
+                    if asked.segment_events:
+                        words = "word" in asked.granularities
+                        yield data(shapes.segment_event(event, words=words))
+                case Started() | Progress():
+                    yield _progress(asked, event)
+                case Finished():
+                    request.state.log["duration"] = event.duration
+                    transcript = Transcript(**event.model_dump(), text="", segments=segments)
+                    yield data(shapes.done_event(transcript, logprobs=asked.options.logprobs))
+                    yield DONE
+                case Failed():
+                    yield data(shapes.failed_event(event))
+    except ServiceError as exc:
+        yield data({"error": error_object(exc)})
+
+
+def _progress(asked: Asked, event: Event) -> str:
+    if not isinstance(event, Started | Progress):
+        raise TypeError(f"a stream begins with 'started', not with '{event.type}'")
+    shape = shapes.progress_event(event)
+    return data(shape) if asked.progress else comment(f"progress {json.dumps(shape)}")
+
+
+def _check_strict(request: Request, asked: Asked) -> None:
+    strict = settings_of(request).strict_parameters
+    preferred = request.headers.get("prefer", "").replace(" ", "").lower().split(",")
+    if asked.ignored and (strict or "handling=strict" in preferred):
+        message = f"Unknown or unsupported parameters: {', '.join(asked.ignored)}"
+        raise UnknownParameter(message, param=asked.ignored[0])
+
+
+def _headers(asked: Asked, began: float) -> dict[str, str]:
+    headers = {"openai-processing-ms": str(round((time.monotonic() - began) * 1000))}
+    if asked.ignored:
+        names = ", ".join(asked.ignored).encode("ascii", "replace").decode()
+        headers["X-Ignored-Params"] = names[:1000]
+    return headers

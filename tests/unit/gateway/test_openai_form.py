@@ -1,0 +1,230 @@
+"""OpenAI's form in every way in which clients write it."""
+
+import pytest
+from gateway.errors import InvalidRequest, NotImplementedYet
+from gateway.fields import Fields
+from gateway.openai_form import Asked, MissingField, OpenAIForm
+
+WAV = "data:audio/wav;base64,UklGRg=="
+
+
+def read(*fields: tuple[str, str], task: str = "transcribe") -> Asked:
+    form = OpenAIForm(task)  # type: ignore[arg-type]
+    for name, value in (("model", "m"), *fields):
+        form.fields.add(name, value)
+    return form.read()
+
+
+def refused(*fields: tuple[str, str], task: str = "transcribe") -> tuple[str | None, str]:
+    with pytest.raises(InvalidRequest) as caught:
+        read(*fields, task=task)
+    return caught.value.param, caught.value.message
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [("x[]", "word"), ("x[]", "segment")],
+        [("x", "word"), ("x", "segment")],
+        [("x[0]", "word"), ("x[1]", "segment")],
+        [("x", "word,segment")],
+        [("x", "word, segment,")],
+        [("x", '["word", "segment"]')],
+        [("x[]", "word"), ("x[]", ""), ("x", "segment")],
+    ],
+)
+def test_a_list_is_read_in_every_spelling(sent: list[tuple[str, str]]) -> None:
+    fields = Fields()
+    for name, value in sent:
+        fields.add(name, value)
+    assert fields.texts("x") == ["word", "segment"]
+
+
+def test_a_bracketed_item_keeps_its_commas() -> None:
+    fields = Fields()
+    fields.add("keywords[]", "Smith, John")
+    assert fields.texts("keywords") == ["Smith, John"]
+
+
+@pytest.mark.parametrize("value", ["[1, 2]", "[", "[" * 100_000, '{"a": 1}]'])
+def test_a_list_that_is_none_is_refused_by_name(value: str) -> None:
+    fields = Fields()
+    fields.add("x", value)
+    if value.startswith("["):
+        with pytest.raises(InvalidRequest) as caught:
+            fields.texts("x")
+        assert caught.value.param == "x"
+    else:
+        assert fields.texts("x") == ['{"a": 1}]']
+
+
+def test_an_empty_value_means_that_the_field_is_unset() -> None:
+    asked = read(("language", ""), ("prompt", ""), ("response_format", ""), ("temperature", ""))
+    assert asked.options.model_dump(exclude_unset=True) == {}
+    assert asked.response_format == "json"
+
+
+@pytest.mark.parametrize("value", ["true", "True", "1"])
+def test_booleans_are_read_as_python_javascript_and_c_write_them(value: str) -> None:
+    assert read(("stream", value)).stream is True
+
+
+@pytest.mark.parametrize("value", ["false", "False", "0", "null", ""])
+def test_what_is_not_true_is_false(value: str) -> None:
+    assert read(("stream", value)).stream is False
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [("chunking_strategy", "auto")],
+        [("chunking_strategy[type]", "server_vad"), ("chunking_strategy[threshold]", "0.4")],
+        [("chunking_strategy", '{"type": "server_vad", "threshold": 0.4}')],
+    ],
+)
+def test_a_chunking_strategy_turns_speech_detection_on(sent: list[tuple[str, str]]) -> None:
+    assert read(*sent).options.vad_filter is True
+
+
+@pytest.mark.parametrize("value", ["", "null"])
+def test_no_chunking_strategy_leaves_the_workers_default(value: str) -> None:
+    assert read(("chunking_strategy", value)).options.vad_filter is None
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [("chunking_strategy[type]", "bogus")],
+        [("chunking_strategy", "bogus")],
+        [("chunking_strategy", "{")],
+        [("chunking_strategy", '{"type": "server_vad", "threshold": 2}')],
+        [("chunking_strategy", '{"type": "server_vad", "colour": 2}')],
+        [("chunking_strategy[threshold]", "0.4")],
+        [("chunking_strategy[a][b]", "0.4")],
+    ],
+)
+def test_a_wrong_chunking_strategy_is_refused_by_name(sent: list[tuple[str, str]]) -> None:
+    assert refused(*sent)[0] == "chunking_strategy"
+
+
+def test_everything_that_the_worker_takes_can_be_sent_as_an_extra_field() -> None:
+    asked = read(("vad_filter", "true"), ("beam_size", "3"), ("initial_prompt", "Dr. Who"))
+    assert asked.options.model_dump(exclude_unset=True) == {
+        "vad_filter": True,
+        "beam_size": 3,
+        "prompt": "Dr. Who",
+    }
+    assert asked.ignored == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "param"),
+    [
+        (("temperature", "1.5"), "temperature"),
+        (("temperature", "nan"), "temperature"),
+        (("beam_size", "many"), "beam_size"),
+        (("response_format", "lrc"), "response_format"),
+        (("include[]", "bogus"), "include"),
+        (("timestamp_granularities[]", "sentence"), "timestamp_granularities"),
+        (("stream", "maybe"), "stream"),
+        (("language", "xx"), "language"),
+        (("max_line_width", "0"), "max_line_width"),
+        (("max_line_count", "2"), "max_line_count"),
+        (("model", "other"), "model"),
+        (("prompt[]", "a"), "prompt"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(sent: tuple[str, str], param: str) -> None:
+    assert refused(sent)[0] == param
+
+
+@pytest.mark.parametrize("name", ["srt", "vtt", "verbose_json"])
+def test_only_text_can_be_streamed(name: str) -> None:
+    assert refused(("stream", "true"), ("response_format", name)) == (
+        "response_format",
+        f"response_format '{name}' cannot be streamed: use json or text",
+    )
+
+
+def test_words_are_asked_for_when_they_will_be_shown_or_laid_out() -> None:
+    word = ("timestamp_granularities[]", "word")
+    assert read(("response_format", "verbose_json"), word).options.word_timestamps
+    assert read(("stream", "true"), word).options.word_timestamps
+    assert read(("response_format", "vtt")).options.word_timestamps
+    assert not read(("response_format", "verbose_json")).options.word_timestamps
+    assert not read(word).options.word_timestamps
+    assert not read(("response_format", "srt"), ("word_timestamps", "no")).options.word_timestamps
+
+
+def test_a_layout_cannot_do_without_words() -> None:
+    sent = [("response_format", "srt"), ("word_timestamps", "false"), ("max_line_width", "20")]
+    assert refused(*sent)[0] == "word_timestamps"
+
+
+def test_what_has_no_effect_is_named() -> None:
+    asked = read(
+        ("timestamp_granularities[]", "word"),
+        ("max_line_width", "20"),
+        ("progress", "true"),
+        ("known_speaker_names[]", "Ann"),
+        ("known_speaker_references[]", WAV),
+        ("colour", "red"),
+        ("x[y]", ""),
+        ("include[]", "logprobs"),
+        ("response_format", "text"),
+    )
+    assert set(asked.ignored) == {
+        *("timestamp_granularities", "max_line_width", "progress", "colour", "x", "include"),
+        *("known_speaker_names", "known_speaker_references"),
+    }
+
+
+def test_what_has_an_effect_is_not_named() -> None:
+    asked = read(("include[]", "logprobs"), ("stream", "true"), ("progress", "true"))
+    assert asked.ignored == []
+    assert asked.options.logprobs
+    assert asked.progress
+
+
+def test_speakers_are_refused_as_not_implemented_and_never_retried() -> None:
+    with pytest.raises(NotImplementedYet) as caught:
+        read(("response_format", "diarized_json"))
+    assert (caught.value.status, caught.value.retryable) == (501, False)
+
+
+def test_translations_know_no_speakers_at_all() -> None:
+    assert refused(("response_format", "diarized_json"), task="translate")[0] == "response_format"
+
+
+def test_a_translation_is_one_whatever_a_field_says() -> None:
+    asked = read(("task", "transcribe"), task="translate")
+    assert (asked.options.task, asked.ignored) == ("translate", ["task"])
+
+
+@pytest.mark.parametrize(
+    ("names", "references"),
+    [(["A", "B"], [WAV]), ([], [WAV]), (list("ABCDE"), [WAV] * 5), (["A"], ["file.wav"])],
+)
+def test_known_speakers_come_in_pairs_of_name_and_data_url_and_are_four_at_most(
+    names: list[str], references: list[str]
+) -> None:
+    fields = [("known_speaker_names[]", name) for name in names]
+    fields += [("known_speaker_references[]", reference) for reference in references]
+    assert refused(*fields)[0] in {"known_speaker_names", "known_speaker_references"}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [],
+        [("model", "m"), ("response_format", "srt"), ("max_line_count", "2")],
+        [("model", "m"), ("chunking_strategy[threshold]", "0.4")],
+        [("model", "m"), ("known_speaker_names[]", "A")],
+    ],
+)
+def test_what_may_still_follow_the_file_is_told_apart(sent: list[tuple[str, str]]) -> None:
+    form = OpenAIForm("transcribe")
+    for name, value in sent:
+        form.fields.add(name, value)
+    with pytest.raises(MissingField):
+        form.read()

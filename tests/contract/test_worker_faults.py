@@ -1,54 +1,13 @@
 """What clients are told when the worker misbehaves: each fault played by a small false worker."""
 
-import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import StreamingResponse
+from false_worker import FAILED, FINISHED, SEGMENT, STARTED, FalseWorker
+from fastapi import FastAPI, Response
 from running import Running, serve, serve_gateway
-
-STARTED = '{"type":"started","request_id":"r","model":"micro"}\n'
-SEGMENT = (
-    '{"type":"segment","id":0,"seek":0,"start":0,"end":1,"text":" Hi.","tokens":[],"temperature":0,'
-    '"avg_logprob":0,"compression_ratio":1,"no_speech_prob":0}\n'
-)
-FINISHED = '{"type":"finished","language":"en","duration":1.0}\n'
-FAILED = (
-    '{"type":"failed","status":413,"code":"audio_too_long","message":"Too long","param":"file"}\n'
-)
-
-
-class FalseWorker:
-    """Admits everything, reads the upload, then sends `lines`; with `hang` it falls silent."""
-
-    def __init__(self, *lines: str, hang: bool = False) -> None:
-        self.lines, self.hang = lines, hang
-        self.streaming, self.released = threading.Event(), threading.Event()
-        self.app = FastAPI()
-        self.app.post("/admission/{model}", status_code=204)(self.admit)
-        self.app.post("/transcribe/{model}")(self.transcribe)
-
-    async def admit(self) -> Response:
-        return Response(status_code=204)
-
-    async def transcribe(self, request: Request) -> Response:
-        async for _ in request.stream():
-            pass
-        return StreamingResponse(self.stream(), media_type="application/jsonl")
-
-    async def stream(self) -> AsyncIterator[str]:
-        try:
-            for line in self.lines:
-                yield line
-            self.streaming.set()
-            if self.hang:
-                await asyncio.Event().wait()
-        finally:
-            self.released.set()
 
 
 def ask(false_worker: FalseWorker, **settings: object) -> "tuple[int, dict[str, object]]":

@@ -1,0 +1,64 @@
+"""A worker that plays a script: for what a real one does only on a bad day."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from worker.edge import error_response
+from worker.errors import ServiceError
+
+STARTED = '{"type":"started","request_id":"r","model":"micro"}\n'
+SEGMENT = (
+    '{"type":"segment","id":0,"seek":0,"start":0,"end":1,"text":" Hi.","tokens":[],"temperature":0,'
+    '"avg_logprob":0,"compression_ratio":1,"no_speech_prob":0}\n'
+)
+FINISHED = '{"type":"finished","language":"en","duration":1.0}\n'
+FAILED = (
+    '{"type":"failed","status":413,"code":"audio_too_long","message":"Too long","param":"file"}\n'
+)
+
+
+class FalseWorker:
+    """Refuses as often as `refusals` says, else reads the upload and sends `lines`.
+
+    With `hang` it falls silent after them; `streaming` is set then, `released` when nobody listens.
+    """
+
+    def __init__(
+        self, *lines: str, hang: bool = False, refusals: tuple[ServiceError, ...] = ()
+    ) -> None:
+        self.lines, self.hang, self.refusals = lines, hang, list(refusals)
+        self.streaming, self.released = threading.Event(), threading.Event()
+        self.sent = 0
+        self.asked: list[dict[str, str]] = []
+        self.app = FastAPI()
+        self.app.get("/models")(self.models)
+        self.app.post("/admission/{model}", status_code=204)(self.admit)
+        self.app.post("/transcribe/{model}")(self.transcribe)
+
+    async def models(self) -> Response:
+        return JSONResponse([{"id": "micro", "status": "ready", "tasks": ["transcribe"]}])
+
+    async def admit(self, request: Request) -> Response:
+        self.asked.append(dict(request.headers))
+        if self.refusals:
+            return error_response(self.refusals.pop(0))
+        return Response(status_code=204)
+
+    async def transcribe(self, request: Request) -> Response:
+        async for _ in request.stream():
+            pass
+        return StreamingResponse(self.stream(), media_type="application/jsonl")
+
+    async def stream(self) -> AsyncIterator[str]:
+        try:
+            for line in self.lines:
+                yield line
+                self.sent += 1
+            self.streaming.set()
+            if self.hang:
+                await asyncio.Event().wait()
+        finally:
+            self.released.set()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from faster_whisper.vad import VadOptions, get_vad_model
+from faster_whisper.vad import VadOptions as VadOptions
+from faster_whisper.vad import get_vad_model
 
 from .audio import SAMPLE_RATE, Samples
 

@@ -1,0 +1,285 @@
+"""Samples and speech to windows of at most 30 s, cut where nobody speaks, while the file still comes.
+
+What Whisper sees at once is a window. Silence that the VAD options call silence is left out; what stays
+is told by `Window.pieces`, so that a time inside a window is exact in the file. Nothing is lost, nothing
+is in two windows. Where a window ends does not depend on how the samples came in blocks. Pure: samples
+in, windows out, and no more is held than one window and the look-ahead.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from .audio import SAMPLE_RATE, Samples
+from .vad import FRAME, Span, SpeechProbabilities, SpeechSpans, VadOptions
+
+LONGEST = 30 * SAMPLE_RATE
+"""Samples in the longest window: what Whisper was trained on."""
+FULL_ENOUGH = 20 * SAMPLE_RATE
+"""From here on a window may end at the longest pause that is left."""
+LEAST = 10 * SAMPLE_RATE
+"""Shortest window that is cut off before speech is cut in two."""
+TAIL = 5 * SAMPLE_RATE
+"""Look-ahead beyond a window, so that the last one of a file is not a scrap."""
+JOIN = 10 * SAMPLE_RATE
+"""Silence that was left out and is longer than this ends a window."""
+PAUSE_MS = 160
+"""Shortest silence between words that counts as a pause (faster-whisper's for batches)."""
+_SMOOTHING = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A stretch of at most 30 s that the encoder sees at once."""
+
+    samples: Samples
+    """float32, mono, 16 kHz."""
+    pieces: tuple[Span, ...]
+    """Which samples of the file these are, in order; between them is silence that was left out."""
+    speech: tuple[Span, ...]
+    """Where somebody speaks, in samples of the file, at a resolution of 32 ms."""
+    levels: "Levels"
+    """How probable speech is, frame by frame."""
+
+    @property
+    def start(self) -> float:
+        """Where it begins in the file, in seconds."""
+        return self.pieces[0].start / SAMPLE_RATE
+
+    @property
+    def end(self) -> float:
+        """Where it ends in the file, in seconds."""
+        return self.pieces[-1].end / SAMPLE_RATE
+
+    @property
+    def duration(self) -> float:
+        """Seconds of audio in it, without the silence that was left out."""
+        return len(self.samples) / SAMPLE_RATE
+
+    def time(self, seconds: float, *, is_end: bool = False) -> float:
+        """Return where in the file a time inside the window is; both in seconds.
+
+        A time at a seam is the beginning of the second piece, or with `is_end` the end of the first.
+        """
+        left = seconds * SAMPLE_RATE
+        for piece in self.pieces:
+            if left < piece.length or (is_end and left == piece.length):
+                return (piece.start + max(0.0, left)) / SAMPLE_RATE
+            left -= piece.length
+        return self.end
+
+    def split(self) -> "tuple[Window, Window]":
+        """Cut it in two at its quietest place between a quarter and three quarters."""
+        size = len(self.samples)
+        cut = _cut(self.pieces, self.speech, self.levels, size // 4, size // 4, size - size // 4)
+        left, right = _before(self.pieces, cut), _after(self.pieces, cut)
+        middle = sum(piece.length for piece in left)
+        return (
+            Window(self.samples[:middle], left, _before(self.speech, cut), self.levels),
+            Window(self.samples[middle:], right, _after(self.speech, cut), self.levels),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Probabilities of speech of consecutive frames, the first of which begins at `start`."""
+
+    start: int
+    probabilities: Samples
+
+    def quietest(self, stretches: Sequence[Span]) -> int | None:
+        """Return the sample in the middle of the least speech; the latest of several."""
+        kernel = np.ones(_SMOOTHING) / _SMOOTHING
+        smooth = np.convolve(
+            np.pad(self.probabilities, _SMOOTHING // 2, mode="edge"), kernel, "valid"
+        )
+        middles = self.start + np.arange(len(smooth)) * FRAME + FRAME // 2
+        allowed = np.zeros(len(smooth), bool)
+        for stretch in stretches:
+            allowed |= (middles > stretch.start) & (middles < stretch.end)
+        if not allowed.any():
+            return None
+        least = np.where(allowed, smooth, np.inf)
+        return int(middles[np.flatnonzero(least == least.min())[-1]])
+
+
+def cut_windows(blocks: Iterable[Samples], options: VadOptions) -> Iterator[Window]:
+    """Yield the windows of one file's blocks, each as soon as it is certain where it ends."""
+    vad, cutter = SpeechProbabilities(), WindowCutter(options)
+    for block in blocks:
+        yield from cutter.push(block, vad.push(block))
+    yield from cutter.finish(vad.finish())
+
+
+class WindowCutter:
+    """Windows of one file, from blocks of samples and the speech probabilities of their frames."""
+
+    def __init__(self, options: VadOptions) -> None:
+        self.received = 0
+        """Samples taken so far."""
+        self.kept = 0
+        """Samples that have gone into windows."""
+        self._kept = _Track(options)
+        pauses = VadOptions(
+            threshold=options.threshold,
+            neg_threshold=options.neg_threshold,
+            min_silence_duration_ms=PAUSE_MS,
+            speech_pad_ms=0,
+        )
+        self._speech = _Track(pauses)
+        self._samples = np.zeros(0, np.float32)
+        self._base = 0
+        """Where in the file the held samples begin; a multiple of a frame."""
+        self._probabilities = np.zeros(0, np.float32)
+
+    def push(self, samples: Samples, probabilities: Samples) -> Iterator[Window]:
+        """Yield the windows that end for certain, now that these samples are known."""
+        self.received += len(samples)
+        self._samples = np.concatenate([self._samples, samples])
+        self._hear(probabilities)
+        settled = min(self._kept.spans.settled, self._speech.spans.settled)
+        yield from self._windows(settled, is_end=False)
+        self._let_go(settled)
+
+    def finish(self, probabilities: Samples) -> Iterator[Window]:
+        """Yield what is left at the end of the file."""
+        self._hear(probabilities)
+        self._kept.finish(self.received)
+        self._speech.finish(self.received)
+        yield from self._windows(self.received, is_end=True)
+
+    def _hear(self, probabilities: Samples) -> None:
+        self._probabilities = np.concatenate([self._probabilities, probabilities])
+        self._kept.push(probabilities)
+        self._speech.push(probabilities)
+
+    def _windows(self, settled: int, *, is_end: bool) -> Iterator[Window]:
+        while True:
+            kept = self._kept.until(settled)
+            pieces = _joined(kept)
+            total = sum(piece.length for piece in pieces)
+            is_complete = (
+                is_end
+                or len(pieces) < len(kept)
+                or (bool(pieces) and settled - pieces[-1].end > JOIN)
+            )
+            if not pieces or (not is_complete and total <= LONGEST + TAIL):
+                return
+            speech = self._speech.until(settled)
+            if is_complete and total <= LONGEST:
+                end = pieces[-1].end
+            elif is_complete and total <= LONGEST + TAIL:
+                end = _cut(pieces, speech, self._levels, total - LONGEST, total // 2, LONGEST)
+            else:
+                end = _cut(pieces, speech, self._levels, LEAST, FULL_ENOUGH, LONGEST)
+            yield self._window(_before(pieces, end), _before(speech, end))
+            self._kept.forget(end)
+            self._speech.forget(end)
+
+    @property
+    def _levels(self) -> Levels:
+        return Levels(self._base, self._probabilities)
+
+    def _window(self, pieces: tuple[Span, ...], speech: tuple[Span, ...]) -> Window:
+        held = [
+            self._samples[piece.start - self._base : piece.end - self._base] for piece in pieces
+        ]
+        samples = np.concatenate(held)
+        self.kept += len(samples)
+        first = (pieces[0].start - self._base) // FRAME
+        last = -(-(pieces[-1].end - self._base) // FRAME)
+        levels = Levels(self._base + first * FRAME, self._probabilities[first:last].copy())
+        inside = tuple(span for piece in pieces for span in _between(speech, piece))
+        return Window(samples, pieces, inside, levels)
+
+    def _let_go(self, settled: int) -> None:
+        kept = self._kept.until(settled)
+        needed = kept[0].start if kept else settled
+        frames = max(0, needed - self._base) // FRAME
+        self._samples = self._samples[frames * FRAME :]
+        self._probabilities = self._probabilities[frames:]
+        self._base += frames * FRAME
+
+
+class _Track:
+    """Spans by one set of rules, of which those that have gone into windows are forgotten."""
+
+    def __init__(self, options: VadOptions) -> None:
+        self.spans = SpeechSpans(options)
+        self._final: list[Span] = []
+        self._forgotten = 0
+
+    def push(self, probabilities: Samples) -> None:
+        self._final += self.spans.push(probabilities)
+
+    def finish(self, total: int) -> None:
+        self._final += self.spans.finish(total)
+
+    def until(self, settled: int) -> tuple[Span, ...]:
+        """All that is known for certain before `settled` and not forgotten."""
+        certain = self.spans.certain
+        known = [*self._final, certain] if certain else self._final
+        return _between(known, Span(self._forgotten, settled))
+
+    def forget(self, end: int) -> None:
+        self._forgotten = end
+        self._final = [span for span in self._final if span.end > end]
+
+
+def _joined(pieces: Sequence[Span]) -> tuple[Span, ...]:
+    """The leading pieces that are near enough to one another to share windows."""
+    for index in range(1, len(pieces)):
+        if pieces[index].start - pieces[index - 1].end > JOIN:
+            return tuple(pieces[:index])
+    return tuple(pieces)
+
+
+def _cut(
+    pieces: Sequence[Span],
+    speech: Sequence[Span],
+    levels: Levels,
+    least: int,
+    enough: int,
+    most: int,
+) -> int:
+    """Return where to end a window that holds `least` to `most` samples of `pieces`.
+
+    The longest pause after `enough`, else the longest after `least`, else the least speech.
+    """
+    end = _position(pieces, most)
+    borders = [Span(0, pieces[0].start), *_before(speech, end), Span(end, end)]
+    for lowest in (_position(pieces, enough), _position(pieces, least)):
+        pauses = [
+            Span(max(before.end, lowest), after.start)
+            for before, after in pairwise(borders)
+            if after.start > max(before.end, lowest)
+        ]
+        if pauses:
+            longest = max(pauses, key=lambda pause: (pause.length, pause.start))
+            return (longest.start + longest.end) // 2
+    quietest = levels.quietest(_between(pieces, Span(_position(pieces, enough), end)))
+    return end if quietest is None else quietest
+
+
+def _position(pieces: Sequence[Span], count: int) -> int:
+    """Return the sample of the file before which `pieces` hold `count` samples."""
+    for piece in pieces:
+        if count <= piece.length:
+            return piece.start + count
+        count -= piece.length
+    return pieces[-1].end
+
+
+def _between(spans: Iterable[Span], limits: Span) -> tuple[Span, ...]:
+    clipped = (Span(max(s.start, limits.start), min(s.end, limits.end)) for s in spans)
+    return tuple(span for span in clipped if span.length > 0)
+
+
+def _before(spans: Sequence[Span], cut: int) -> tuple[Span, ...]:
+    return _between(spans, Span(0, cut))
+
+
+def _after(spans: Sequence[Span], cut: int) -> tuple[Span, ...]:
+    return _between(spans, Span(cut, spans[-1].end if spans else cut))

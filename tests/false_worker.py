@@ -23,15 +23,18 @@ FAILED = (
 class FalseWorker:
     """Refuses as often as `refusals` says, else reads the upload and sends `lines`.
 
-    With `hang` it falls silent after them; `streaming` is set then, `released` when nobody listens.
+    An event among the lines is waited for. With `hang` it falls silent after the last; `streaming`
+    is set then, `released` when nobody listens.
     """
 
     def __init__(
-        self, *lines: str, hang: bool = False, refusals: tuple[ServiceError, ...] = ()
+        self,
+        *lines: str | threading.Event,
+        hang: bool = False,
+        refusals: tuple[ServiceError, ...] = (),
     ) -> None:
         self.lines, self.hang, self.refusals = lines, hang, list(refusals)
         self.streaming, self.released = threading.Event(), threading.Event()
-        self.sent = 0
         self.asked: list[dict[str, str]] = []
         self.app = FastAPI()
         self.app.get("/models")(self.models)
@@ -55,8 +58,10 @@ class FalseWorker:
     async def stream(self) -> AsyncIterator[str]:
         try:
             for line in self.lines:
-                yield line
-                self.sent += 1
+                if isinstance(line, str):
+                    yield line
+                else:
+                    await asyncio.to_thread(line.wait, 60)
             self.streaming.set()
             if self.hang:
                 await asyncio.Event().wait()

@@ -15,7 +15,7 @@ LAYERS = {
         {"wire"},
         {"settings", "edge", "fields", "formats", "metrics", "logs", "server", "sse"},
         {"multipart", "openai_form"},
-        {"worker", "uploads"},
+        {"worker", "uploads", "between"},
         {"auth", "limits"},
         {"deps"},
         {"routes"},

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 
 from .auth import warn_if_open
+from .between import install_between
 from .edge import install_edge
 from .logs import configure_logging
 from .routes import health, openai, transcribe
@@ -28,28 +28,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.state.worker = worker
             yield
 
-    app = FastAPI(title="Transcription gateway", lifespan=lifespan, root_path=settings.root_path)
+    app = FastAPI(title="Transcription gateway", lifespan=lifespan)
     app.state.settings = settings
     app.state.started = int(time.time())
     app.include_router(transcribe.router)
     app.include_router(openai.router)
     app.include_router(health.router)
-    _allow_web_pages(app, settings)
+    install_between(app, settings)
     install_edge(app)
     return app
-
-
-def _allow_web_pages(app: FastAPI, settings: Settings) -> None:
-    if settings.cors_allow_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_allow_origins,
-            allow_methods=["*"],
-            # The headers asked for are named in the answer, since `*` would not cover Authorization.
-            allow_headers=["*"],
-            expose_headers=openai.EXPOSED_HEADERS,
-            max_age=3600,
-        )
 
 
 def run() -> None:

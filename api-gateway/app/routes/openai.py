@@ -21,14 +21,6 @@ from ..uploads import Upload
 from ..wire import Event, Failed, Finished, Progress, Segment, Started, Transcript, form_fields
 from .transcribe import collect
 
-EXPOSED_HEADERS = [
-    "X-Request-ID",
-    "X-Ignored-Params",
-    "Retry-After",
-    "x-should-retry",
-    "openai-processing-ms",
-]
-
 router = APIRouter(prefix="/v1", dependencies=[Depends(require_openai_key)], tags=["openai"])
 
 

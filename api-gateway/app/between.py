@@ -1,0 +1,46 @@
+"""What stands between clients and the gateway: reverse proxies with a sub-path, browsers with CORS."""
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .settings import Settings
+
+EXPOSED_HEADERS = [
+    "X-Request-ID",
+    "X-Ignored-Params",
+    "Retry-After",
+    "x-should-retry",
+    "openai-processing-ms",
+]
+
+
+class RootPath:
+    """ASGI middleware: serves below a path, whether the proxy has cut that path off or not."""
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self.app, self.root_path = app, root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            path = scope["path"]
+            if not f"{path}/".startswith(f"{self.root_path}/"):
+                path = self.root_path + path
+            scope = {**scope, "root_path": self.root_path, "path": path}
+        await self.app(scope, receive, send)
+
+
+def install_between(app: FastAPI, settings: Settings) -> None:
+    """Serve below `ROOT_PATH` and let the pages of `CORS_ALLOW_ORIGINS` call, where they are set."""
+    if settings.cors_allow_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_allow_origins,
+            allow_methods=["*"],
+            # The headers asked for are named in the answer: `*` would not cover Authorization.
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+            max_age=3600,
+        )
+    if settings.root_path:
+        app.add_middleware(RootPath, root_path=settings.root_path)

@@ -4,6 +4,7 @@ Whatever a client sends is bytes from a stranger until `AudioReader` has made sa
 only place that touches libav.
 """
 
+from .cage import Cage, CagedAudio
 from .reader import SAMPLE_RATE, AudioReader, Samples
 
-__all__ = ["SAMPLE_RATE", "AudioReader", "Samples"]
+__all__ = ["SAMPLE_RATE", "AudioReader", "Cage", "CagedAudio", "Samples"]

@@ -1,0 +1,258 @@
+"""Decoding in a cage gives the same samples, and a file that kills its decoder kills nothing else."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from house import DATA, ROOT
+from worker.audio import AudioReader, Cage, CagedAudio
+from worker.errors import AudioTooLong, AudioTooShort, InvalidAudio, ServiceError, UnsupportedMedia
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the cage is Linux's")
+
+FORMATS = sorted((DATA / "formats").iterdir())
+LONG = DATA / "long" / "en-10min.mp3"
+
+
+@pytest.fixture(scope="module")
+def cage() -> Iterator[Cage]:
+    with Cage() as cage:
+        yield cage
+
+
+@pytest.fixture
+def empty_cage() -> Iterator[Cage]:
+    """One in which no child of another test can still be about to end."""
+    with Cage() as cage:
+        yield cage
+
+
+def samples_in(cage: Cage, path: Path) -> np.ndarray:
+    with path.open("rb") as file, cage.open(file, max_seconds=3600) as audio:
+        return np.concatenate(list(audio.blocks()))
+
+
+def refusal(cage: Cage, content: bytes, max_seconds: float = 3600) -> ServiceError:
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        try:
+            with cage.open(file, max_seconds=max_seconds) as audio:
+                list(audio.blocks())
+        except ServiceError as error:
+            return error
+    pytest.fail("the file was not refused")
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_for_end(process: int) -> None:
+    """Block until a process that is not ours has ended (its file becomes readable)."""
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    poll.poll()
+    os.close(process)
+
+
+def begun(cage: Cage) -> tuple[CagedAudio, int]:
+    """A long file whose child waits for us in the middle of it, and that child's process id."""
+    with LONG.open("rb") as file:
+        audio = cage.open(file, max_seconds=3600)
+    assert isinstance(audio, CagedAudio)
+    [child] = children(cage.pid)
+    return audio, child
+
+
+@pytest.mark.parametrize("path", FORMATS, ids=lambda path: path.name)
+def test_samples_are_those_of_the_reader_itself(cage: Cage, path: Path) -> None:
+    with path.open("rb") as file:
+        reader = AudioReader(file, max_seconds=3600)
+        expected = np.concatenate(list(reader.blocks()))
+        with cage.open(file, max_seconds=3600) as audio:
+            found = np.concatenate(list(audio.blocks()))
+    assert np.array_equal(found, expected)
+    assert found.dtype == np.float32
+    assert (audio.duration, audio.seconds, audio.truncated) == (
+        reader.duration,
+        reader.seconds,
+        False,
+    )
+
+
+def test_refusals_come_through_as_they_are(cage: Cage) -> None:
+    wav = (DATA / "formats" / "three.wav").read_bytes()
+    text = refusal(cage, b"ffconcat version 1.0\nfile three.wav\n")
+    assert (type(text), text.param) == (UnsupportedMedia, "file")
+    assert str(text) == "The file is not audio or video in a format that is taken"
+    assert type(refusal(cage, b"")) is InvalidAudio
+    assert type(refusal(cage, b"fLaC")) is InvalidAudio
+    assert type(refusal(cage, wav[:1000])) is AudioTooShort
+    assert type(refusal(cage, wav, max_seconds=3)) is AudioTooLong
+    assert type(refusal(cage, (DATA / "formats" / "three.aac").read_bytes(), 6.9)) is AudioTooLong
+
+
+def test_a_file_cut_in_two_is_told_to_be_truncated(cage: Cage) -> None:
+    content = (DATA / "long" / "en-90s.flac").read_bytes()
+    with tempfile.TemporaryFile() as file:
+        file.write(content[: len(content) // 2])
+        with cage.open(file, max_seconds=3600) as audio:
+            assert 30 < sum(map(len, audio.blocks())) / 16000 < 60
+        assert audio.truncated
+
+
+def test_a_decoder_that_dies_makes_its_own_file_invalid_and_no_other(empty_cage: Cage) -> None:
+    audio, child = begun(empty_cage)
+    blocks = audio.blocks()
+    next(blocks)
+    os.kill(child, signal.SIGKILL)
+    with pytest.raises(InvalidAudio, match="decoding it failed"):
+        list(blocks)
+    audio.close()
+    assert len(samples_in(empty_cage, FORMATS[0])) == 109871
+
+
+def test_a_decoder_that_wants_too_much_memory_makes_its_file_invalid() -> None:
+    with Cage(memory_bytes=64 * 1024**2) as cage:
+        error = refusal(cage, (DATA / "formats" / "three.wav").read_bytes())
+    assert (type(error), error.code) == (InvalidAudio, "invalid_audio")
+
+
+def test_closing_early_ends_the_decoder(empty_cage: Cage) -> None:
+    audio, child = begun(empty_cage)
+    next(audio.blocks())
+    process = os.pidfd_open(child)
+    audio.close()
+    wait_for_end(process)
+
+
+def test_closing_from_another_thread_ends_the_blocks(empty_cage: Cage) -> None:
+    audio, child = begun(empty_cage)
+    blocks = audio.blocks()
+    next(blocks)
+    os.kill(child, signal.SIGSTOP)
+    with ThreadPoolExecutor() as threads:
+        rest = threads.submit(lambda: sum(1 for _ in blocks))
+        audio.close()
+        assert rest.result() < 20
+
+
+def test_the_decoder_is_never_far_ahead_of_its_reader(cage: Cage) -> None:
+    with LONG.open("rb") as file, cage.open(file, max_seconds=3600) as audio:
+        for _, _ in zip(range(10), audio.blocks(), strict=False):
+            # Parent and child share the position in the file: 3 kB are one second.
+            assert os.lseek(file.fileno(), 0, os.SEEK_CUR) < audio.seconds * 3000 + 150_000
+
+
+def test_files_are_decoded_side_by_side(cage: Cage) -> None:
+    expected = {path: len(samples_in(cage, path)) for path in FORMATS}
+    with ThreadPoolExecutor(8) as threads:
+        found = threads.map(lambda path: len(samples_in(cage, path)), FORMATS * 4)
+        assert list(found) == list(expected.values()) * 4
+
+
+def test_a_lost_decoder_process_is_replaced() -> None:
+    with Cage() as cage:
+        assert len(samples_in(cage, FORMATS[0])) == 109871
+        first = cage.pid
+        process = os.pidfd_open(first)
+        os.kill(first, signal.SIGKILL)
+        wait_for_end(process)
+        assert len(samples_in(cage, FORMATS[0])) == 109871
+        assert cage.pid != first
+
+
+def test_nothing_is_left_open(cage: Cage) -> None:
+    samples_in(cage, FORMATS[0])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        samples_in(cage, FORMATS[0])
+        refusal(cage, b"not audio")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_closed_cage_takes_no_file() -> None:
+    with Cage() as cage:
+        process = os.pidfd_open(cage.pid)
+    wait_for_end(process)
+    with FORMATS[0].open("rb") as file, pytest.raises(ServiceError, match="closed"):
+        cage.open(file, max_seconds=9)
+
+
+def test_the_cage_knows_no_secret_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_TOKEN", "hush")
+    with Cage() as cage:
+        samples_in(cage, FORMATS[0])
+        assert b"WORKER_TOKEN" not in Path(f"/proc/{cage.pid}/environ").read_bytes()
+
+
+def run(code: str) -> str:
+    """Run Python in a process of its own, as the worker's package `app`."""
+    start = f"import sys; sys.path.insert(0, {str(ROOT / 'whisper-service')!r})\n"
+    return subprocess.run(
+        [sys.executable, "-c", start + code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_no_process_survives_a_worker_that_is_killed() -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from app.audio import Cage\n"
+        "cage = Cage()\n"
+        "audio = cage.open(open(sys.argv[2], 'rb'), max_seconds=3600)\n"
+        "print(cage.pid, flush=True); sys.stdin.read()"
+    )
+    arguments = [sys.executable, "-c", code, str(ROOT / "whisper-service"), str(LONG)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        zygote = int(worker.stdout.readline())
+        processes = [os.pidfd_open(pid) for pid in (zygote, *children(zygote))]
+        worker.kill()
+    assert len(processes) == 2
+    for process in processes:
+        wait_for_end(process)
+
+
+TRIES = """
+import ctypes, os, resource, socket
+from app.audio.confinement import limit_resources, refuse_system_calls
+kept = open("/dev/null", "rb")
+limit_resources(memory_bytes=2**30, cpu_seconds=7)
+assert refuse_system_calls()
+for name, attempt in {
+    "socket": lambda: socket.socket(),
+    "open": lambda: os.open("/dev/null", os.O_RDONLY),
+    "unlink": lambda: os.unlink("/nowhere"),
+    "fork": lambda: os.fork(),
+    "exec": lambda: os.execv("/bin/true", ["true"]),
+    "kill": lambda: os.kill(os.getppid(), 0),
+}.items():
+    try:
+        attempt()
+        print(name, "allowed")
+    except PermissionError:
+        print(name, "refused")
+print("read", kept.read())
+print("limits", resource.getrlimit(resource.RLIMIT_AS)[0], resource.getrlimit(resource.RLIMIT_CPU)[0])
+"""
+
+
+def test_a_confined_process_can_only_use_what_is_open() -> None:
+    assert run(TRIES).splitlines() == [
+        "socket refused",
+        "open refused",
+        "unlink refused",
+        "fork refused",
+        "exec refused",
+        "kill refused",
+        "read b''",
+        "limits 1073741824 7",
+    ]

@@ -1,0 +1,236 @@
+"""Decoding in a cage: libav runs in a process of its own, so that a hostile file ends at most itself.
+
+`Cage` starts one process (`zygote.py`) that forks a confined child for each file. What comes back is plain
+bytes with a length, never pickled objects: a child that has been taken over can only send samples. A child
+that crashes, or exceeds its memory or its time, makes its own file invalid and touches nothing else.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+
+from ..errors import (
+    AudioTooLong,
+    AudioTooShort,
+    InvalidAudio,
+    ServiceError,
+    UnsupportedMedia,
+)
+from .reader import SAMPLE_RATE, AudioReader, Samples
+
+log = logging.getLogger(__name__)
+
+MEMORY_BYTES = 1024**3
+"""Address space of a child; what it really uses is some 30 MB."""
+CPU_SECONDS = 30
+CPU_SHARE = 0.02
+"""Processor time of a child: so much, and this share of the longest audio."""
+MESSAGE_BYTES = 256 * 1024
+"""More than one block of samples."""
+
+STOP_SECONDS = 5
+
+_SERVICE = Path(__file__).parents[2]
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from app.audio.zygote import main; main(int(sys.argv[2]))"
+)
+_ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
+_REFUSALS: dict[str, type[ServiceError]] = {
+    error.__name__: error for error in (AudioTooLong, AudioTooShort, InvalidAudio, UnsupportedMedia)
+}
+
+
+class Cage:
+    """Decodes files in children of one process. A context manager; may be used from many threads.
+
+    Outside Linux there is no cage: files are decoded in this process, and the log says so.
+    """
+
+    def __init__(self, *, memory_bytes: int = MEMORY_BYTES, cpu_seconds: int = CPU_SECONDS) -> None:
+        """Start the process at once, so that no request waits for it."""
+        self._memory_bytes = memory_bytes
+        self._cpu_seconds = cpu_seconds
+        self._lock = threading.Lock()
+        self._closed = False
+        self._is_caging = sys.platform == "linux"
+        if self._is_caging:
+            self._start()
+        else:
+            log.warning("files are decoded without a cage: that needs Linux")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that forks."""
+        return self._process.pid
+
+    def open(self, file: BinaryIO, *, max_seconds: float) -> "CagedAudio | AudioReader":
+        """Open `file`, which must be a real one (with a file number), in a new child.
+
+        Raises what AudioReader raises; InvalidAudio also when the child does not survive the file.
+        """
+        if not self._is_caging:
+            return AudioReader(file, max_seconds=max_seconds)
+        file.flush()
+        try:
+            return CagedAudio(self._hand_over(file, max_seconds), max_seconds)
+        except _ZygoteLost:
+            # Perhaps it had ended before this file came.
+            return CagedAudio(self._hand_over(file, max_seconds), max_seconds)
+
+    def close(self) -> None:
+        """End the process and all its children."""
+        with self._lock:
+            if self._is_caging and not self._closed:
+                self._stop()
+            self._closed = True
+
+    def _hand_over(self, file: BinaryIO, max_seconds: float) -> socket.socket:
+        """Send the file to a new child; return our end of its channel."""
+        job = {
+            "max_seconds": max_seconds,
+            "memory_bytes": self._memory_bytes,
+            "cpu_seconds": self._cpu_seconds + int(max_seconds * CPU_SHARE),
+        }
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MESSAGE_BYTES)
+        with theirs:
+            try:
+                self._send(json.dumps(job).encode(), [file.fileno(), theirs.fileno()])
+            except BaseException:
+                ours.close()
+                raise
+        return ours
+
+    def _send(self, job: bytes, files: list[int]) -> None:
+        with self._lock:
+            if self._closed:
+                raise ServiceError("The decoder has been closed")
+            try:
+                socket.send_fds(self._control, [job], files)
+            except OSError:
+                log.warning("the decoder process is lost; starting another")
+                self._stop()
+                self._start()
+                socket.send_fds(self._control, [job], files)
+
+    def _start(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            arguments = ["-P", "-c", _START, str(_SERVICE), str(theirs.fileno())]
+            self._process = subprocess.Popen(  # noqa: S603 - every argument is ours
+                [sys.executable, *arguments],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                # No secret goes there; and threads of numpy would make forking unsafe.
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+                | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            )
+
+    def _stop(self) -> None:
+        self._control.close()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class CagedAudio:
+    """One file being decoded in a child; the same interface as AudioReader's."""
+
+    def __init__(self, channel: socket.socket, max_seconds: float) -> None:
+        self.seconds = 0.0
+        """Seconds received so far."""
+        self.truncated = False
+        """Whether the end of the audio is missing; known after the last block."""
+        self._channel = channel
+        self._max_seconds = max_seconds
+        self._closed = False
+        try:
+            header = self._receive(b"H")
+        except BaseException:
+            self.close()
+            raise
+        duration = json.loads(header[1:])["duration"]
+        self.duration = None if duration is None else float(duration)
+        """Seconds that the container's header promises; None when it says nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill the child if it still runs. From another thread, it ends `blocks` at once."""
+        self._closed = True
+        with contextlib.suppress(OSError):
+            self._channel.shutdown(socket.SHUT_RDWR)
+        self._channel.close()
+
+    def blocks(self) -> Iterator[Samples]:
+        """Yield and raise as AudioReader.blocks does; the child is at most a few blocks ahead."""
+        while not self._closed:
+            try:
+                message = self._receive(b"BE")
+            except _ZygoteLost:
+                if self._closed:
+                    return
+                raise
+            if message[:1] == b"E":
+                self.truncated = bool(json.loads(message[1:])["truncated"])
+                return
+            samples = np.frombuffer(message, np.float32, offset=1)
+            self.seconds += len(samples) / SAMPLE_RATE
+            if self.seconds > self._max_seconds:
+                raise InvalidAudio("The decoder sent more than it may", param="file")
+            yield samples
+
+    def _receive(self, expected: bytes) -> bytes:
+        try:
+            message = self._channel.recv(MESSAGE_BYTES)
+        except OSError:
+            message = b""
+        kind = message[:1]
+        if kind and kind in expected:
+            return message
+        if kind == b"X":
+            refusal: dict[str, Any] = json.loads(message[1:])
+            raise _REFUSALS[refusal["error"]](refusal["message"], param="file")
+        if kind == b"D":
+            log.warning("a decoder died of its file: %s", message[1:].decode())
+            raise InvalidAudio("The file is damaged: decoding it failed", param="file")
+        raise _ZygoteLost("The decoder was lost; try again")
+
+
+class _ZygoteLost(ServiceError):
+    """The process that forks has ended, through no fault of this file as far as is known."""

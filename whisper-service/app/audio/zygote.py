@@ -1,0 +1,151 @@
+"""The process in which strangers' files are decoded: it waits, and forks one child for each file.
+
+It runs as `python -c "...; main(fd)"`, started by `cage.py`, with libav loaded but without any of the
+worker's secrets, models or memory. The parent sends a job with two open files (the upload and a channel)
+over a socket; a child with its hands tied decodes the one into the other and ends. Nobody waits for a
+child in vain: the parent closes a channel and its child is killed; the parent ends and all of them end.
+
+On a channel each message is one letter and its body: H header (JSON), B block (float32 samples), E end
+(JSON), X a refusal (JSON), D the child has died (JSON).
+"""
+
+import contextlib
+import io
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+import wave
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NoReturn
+
+import av.subtitles.stream  # noqa: F401 - libav's wrapper imports it when it first meets a subtitle
+
+from ..errors import ServiceError
+from .confinement import die_with_parent, leave_network, limit_resources, refuse_system_calls
+from .reader import AudioReader
+
+JOB_BYTES = 4096
+HIGHEST_FILE = 65536
+
+
+@dataclass
+class Zygote:
+    """Forks children and watches over them; single-threaded, so that forking is safe."""
+
+    control: socket.socket
+    channels: dict[int, socket.socket] = field(default_factory=dict)
+    """The child's end of each channel, by the child's process id."""
+
+    def run(self) -> None:
+        """Take jobs until the parent closes its end or dies."""
+        # Signals sent to a whole group are for the parent to judge: running work may be let finish.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        wake, waker = socket.socketpair()
+        waker.setblocking(False)
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        while True:
+            poll = select.poll()
+            poll.register(wake, select.POLLIN)
+            poll.register(self.control, select.POLLIN)
+            by_file = {channel.fileno(): pid for pid, channel in self.channels.items()}
+            for number in by_file:
+                poll.register(number, 0)
+            for number, _ in poll.poll():
+                if number == wake.fileno():
+                    wake.recv(4096)
+                elif number in by_file:
+                    # The parent reads no more. The child may be busy, so it is not asked.
+                    os.kill(by_file[number], signal.SIGKILL)
+                elif not self._take_job():
+                    return
+            self._bury()
+
+    def _take_job(self) -> bool:
+        message, files, _, _ = socket.recv_fds(self.control, JOB_BYTES, 2)
+        if not message:
+            return False
+        upload, number = files
+        channel = socket.socket(fileno=number)
+        zygote = os.getpid()
+        child = os.fork()
+        if child == 0:
+            _child(zygote, json.loads(message), upload, channel)
+        os.close(upload)
+        self.channels[child] = channel
+        return True
+
+    def _bury(self) -> None:
+        while self.channels:
+            child, status = os.waitpid(-1, os.WNOHANG)
+            if child == 0:
+                return
+            with self.channels.pop(child) as channel, contextlib.suppress(OSError):
+                if status != 0:
+                    channel.send(_message(b"D", status=status), socket.MSG_DONTWAIT)
+
+
+def _child(zygote: int, job: dict[str, Any], upload: int, channel: socket.socket) -> NoReturn:
+    """Tie the hands, then decode; never return into the zygote's code."""
+    status = 1
+    try:
+        die_with_parent(zygote)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _close_all_but({0, 1, 2, upload, channel.fileno()})
+        limit_resources(memory_bytes=job["memory_bytes"], cpu_seconds=job["cpu_seconds"])
+        refuse_system_calls()
+        _decode(upload, channel, job["max_seconds"])
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _close_all_but(kept: set[int]) -> None:
+    # Another file's channel held open here would outlive that file's child.
+    for before, after in pairwise(sorted(kept | {HIGHEST_FILE})):
+        os.closerange(before + 1, after)
+
+
+def _decode(upload: int, channel: socket.socket, max_seconds: float) -> None:
+    try:
+        with (
+            os.fdopen(upload, "rb") as file,
+            AudioReader(file, max_seconds=max_seconds) as reader,
+        ):
+            channel.send(_message(b"H", duration=reader.duration))
+            for block in reader.blocks():
+                channel.send(b"B" + block.tobytes())
+            channel.send(_message(b"E", truncated=reader.truncated))
+    except ServiceError as error:
+        channel.send(_message(b"X", error=type(error).__name__, message=error.message))
+
+
+def _message(kind: bytes, **body: Any) -> bytes:
+    return kind + json.dumps(body).encode()
+
+
+def _load_everything() -> None:
+    """Decode a silent second, since a child can no longer open what is imported at first use."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setparams((2, 2, 44100, 0, "NONE", ""))
+        writer.writeframes(bytes(4 * 44100))
+    with AudioReader(file, max_seconds=2) as reader:
+        list(reader.blocks())
+
+
+def main(control: int) -> None:
+    """Serve the parent at the other end of the socket `control` (a file number)."""
+    leave_network()
+    _load_everything()
+    Zygote(socket.socket(fileno=control)).run()
+    sys.exit(0)

@@ -61,7 +61,16 @@ def until(state: Callable[[], bool], what: str = "the state was reached") -> Non
 
 def clean_environment(**settings: object) -> dict[str, str]:
     """This process' environment without anybody's settings, and with these."""
-    settings_of_ours = ("WHISPER_", "API_", "SERVICE_", "MAX_", "MODEL_", "ALLOWED_", "WORKER_")
+    settings_of_ours = (
+        "WHISPER_",
+        "API_",
+        "SERVICE_",
+        "MAX_",
+        "MODEL_",
+        "ALLOWED_",
+        "WORKER_",
+        "HF_",
+    )
     env = {
         name: value for name, value in os.environ.items() if not name.startswith(settings_of_ours)
     }

@@ -76,11 +76,23 @@ def _fetch(
             ) from exc
     except HFValidationError as exc:
         raise ModelUnobtainable(f"'{repository}' is not a hub id like org/name") from exc
-    log.info("fetching %s", repository)
+    total = _bytes_to_fetch(wanted)
+    log.info("fetching %s: %d MB", repository, total / 1e6)
     try:
-        return Path(snapshot_download(**wanted, tqdm_class=_progress_bar(repository, report)))
+        return Path(
+            snapshot_download(**wanted, tqdm_class=_progress_bar(repository, total, report))
+        )
     except (OSError, HfHubHTTPError) as exc:
         raise ModelUnobtainable(_sentence(repository, revision, exc)) from exc
+
+
+def _bytes_to_fetch(wanted: dict[str, Any]) -> int:
+    """How much is missing in the cache; 0 where that is not known, for then the download says why."""
+    try:
+        files = snapshot_download(**wanted, dry_run=True)
+    except (OSError, HfHubHTTPError):
+        return 0
+    return sum(file.file_size or 0 for file in files if file.will_download)
 
 
 def _sentence(repository: str, revision: str | None, error: Exception) -> str:
@@ -110,25 +122,28 @@ def _checked(directory: Path, name: str) -> Path:
     return directory
 
 
-def _progress_bar(repository: str, report: Report) -> type[Any]:
-    """A stand-in for tqdm that reports the share of bytes instead of drawing a bar."""
+def _progress_bar(repository: str, total: int, report: Report) -> type[Any]:
+    """A stand-in for tqdm that reports the share of bytes instead of drawing a bar.
+
+    huggingface_hub draws several bars, one for files and others for bytes received and stored, whose
+    own totals grow while it learns of files; the share is that of the bar of bytes that is ahead.
+    """
+    seen = logged = 0.0
 
     class ProgressBar(tqdm):  # type: ignore[misc]
-        last_logged = 0.0
-
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self.counts_bytes = kwargs.get("unit") == "B"
-            kwargs.pop("name", None)
             super().__init__(*args, **{**kwargs, "disable": True})
 
         def update(self, n: float | None = 1) -> None:
+            nonlocal seen, logged
             self.n += n or 0
-            if not self.counts_bytes or not self.total:
+            if not self.counts_bytes or not total:
                 return
-            share = min(1.0, self.n / self.total)
-            report(share)
-            if share - self.last_logged >= 0.1:
-                self.last_logged = share
-                log.info("fetching %s: %d %% of %d MB", repository, share * 100, self.total / 1e6)
+            seen = max(seen, min(1.0, self.n / total))
+            report(seen)
+            if seen - logged >= 0.1:
+                logged = seen
+                log.info("fetching %s: %d %% of %d MB", repository, seen * 100, total / 1e6)
 
     return ProgressBar

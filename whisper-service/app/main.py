@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +23,9 @@ from .transcribe import Transcriber
 
 log = logging.getLogger(__name__)
 
+LOADING_SECONDS = 5.0
+"""How long a stop waits for the model that is just being loaded."""
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the worker; models begin to load when it starts."""
@@ -33,12 +38,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load_models(models))
+        loading = threading.Thread(target=_load_models, args=(models,), daemon=True)
+        loading.start()
         try:
             yield
         finally:
             await asyncio.to_thread(models.close)
-            await loading
+            await asyncio.to_thread(loading.join, LOADING_SECONDS)
 
     app = FastAPI(title="whisper-service", lifespan=lifespan)
     app.state.settings = settings
@@ -50,10 +56,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def _load_models(models: Models) -> None:
-    if not await asyncio.to_thread(models.load_all):
+def _load_models(models: Models) -> None:
+    if not models.load_all():
         log.critical("no model could be loaded; the worker ends")
-        signal.raise_signal(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run() -> None:
@@ -66,6 +72,13 @@ def run() -> None:
         sys.exit(f"whisper-service cannot start: {exc}")
     app = create_app(settings)
     serve(app, host=settings.service_host, port=settings.service_port, log_level=settings.log_level)
+    state = app.state.models.health()
+    if state.pending:
+        # A download cannot be interrupted, only left; the next start takes it up where it stopped.
+        logging.shutdown()
+        os._exit(0)
+    if not state.loaded_models:
+        sys.exit(1)
 
 
 def __getattr__(name: str) -> FastAPI:

@@ -58,12 +58,12 @@ class Models:
         raise ModelPending(f"The model '{name}' is still {entry.stage}", retry_after=10)
 
     def load_all(self) -> bool:
-        """Fetch, load and warm up every model in order (blocking); whether any of them serves now."""
+        """Fetch, load and warm up every model in order (blocking); False when all of them failed."""
         for configured in self.settings.whisper_models:
             if self._stopping.is_set():
                 break
             self._load_one(configured, self._entries[configured.partition("@")[0]])
-        return any(entry.engine for entry in self._entries.values())
+        return any(entry.reason is None for entry in self._entries.values())
 
     def _load_one(self, configured: str, entry: _Entry) -> None:
         def report(share: float | None) -> None:

@@ -8,6 +8,7 @@ limit: Kludex/uvicorn#157.) The worker owns this file; the gateway holds a byte-
 import asyncio
 import json
 import logging
+import signal
 from typing import Any
 
 import h11
@@ -119,6 +120,9 @@ def serve(app: FastAPI, *, host: str, port: int, log_level: str, root_path: str 
         root_path=root_path,
     )
     server = uvicorn.Server(config)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn raises the signal again after its shutdown; a stop that was asked for is a success.
+        signal.signal(number, lambda *_: None)
     server.run()
     if not server.started:
         raise SystemExit(3)

@@ -11,14 +11,11 @@ import numpy as np
 import pytest
 from faster_whisper.audio import decode_audio
 from house import DATA
-from hypothesis import given
-from hypothesis import strategies as st
 from worker.audio import SAMPLE_RATE, AudioReader
 from worker.errors import (
     AudioTooLong,
     AudioTooShort,
     InvalidAudio,
-    InvalidRequest,
     UnsupportedMedia,
 )
 
@@ -100,6 +97,7 @@ def test_samples_are_those_of_faster_whisper_to_one_step_of_16_bits(path: Path) 
         ("ac3", "ac3", 48000),
         ("asf", "wmav2", 44100),
         ("3gp", "aac", 16000),
+        ("amr", "libopencore_amrnb", 8000),
     ],
 )
 def test_the_rest_of_the_families_is_read_too(container: str, codec: str, rate: int) -> None:
@@ -231,12 +229,17 @@ def test_a_stream_whose_header_does_not_know_its_end_is_read_to_its_end() -> Non
     assert not reader.truncated
 
 
-def test_a_file_cut_in_two_gives_its_first_half_and_says_so() -> None:
-    whole = LONG_FLAC.read_bytes()
+@pytest.mark.parametrize(
+    ("container", "codec", "rate"), [("flac", "flac", 16000), ("webm", "libopus", 48000)]
+)
+def test_a_file_cut_in_two_gives_its_first_half_and_says_so(
+    container: str, codec: str, rate: int
+) -> None:
+    whole = encoded(container, codec, 80.0, rate)
     samples, reader = read(whole[: len(whole) // 2])
     assert reader.truncated
-    assert 30 < len(samples) / SAMPLE_RATE < 60
-    assert reader.duration == pytest.approx(90, abs=5)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(40, abs=1)
+    assert reader.duration == pytest.approx(80, abs=0.1)
 
 
 class _Failing(io.BytesIO):
@@ -290,24 +293,3 @@ def test_the_file_stays_its_owners() -> None:
         with AudioReader(file, max_seconds=HOUR) as reader:
             assert sum(map(len, reader.blocks())) == 109871
         assert not file.closed
-
-
-@given(
-    name=st.sampled_from(
-        ["three.mp3", "three.m4a", "three.ogg", "three.webm", "three.flac", "three.wav"]
-    ),
-    place=st.integers(0, 20_000),
-    junk=st.binary(min_size=1, max_size=64),
-    cut=st.integers(0, 50_000),
-)
-def test_no_damage_leads_to_anything_but_samples_or_a_refusal(
-    name: str, place: int, junk: bytes, cut: int
-) -> None:
-    content = bytearray((DATA / "formats" / name).read_bytes())
-    content[place : place + len(junk)] = junk
-    try:
-        samples, _ = read(bytes(content[: len(content) - cut]))
-    except InvalidRequest:
-        return
-    assert np.isfinite(samples).all()
-    assert float(np.abs(samples).max()) <= 1.0

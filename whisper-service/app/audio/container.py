@@ -7,6 +7,7 @@ would otherwise run them. Sources: FFmpeg's format options `format_whitelist`, `
 `codec_whitelist`.
 """
 
+from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
 
 import av
@@ -74,14 +75,27 @@ def open_audio(file: BinaryIO) -> tuple[InputContainer, AudioStream]:
         raise
 
 
-def header_duration(container: InputContainer, stream: AudioStream) -> tuple[float | None, bool]:
-    """Return the track's duration in seconds, or the file's, and whether it is more than a guess."""
-    certain = not ESTIMATING & set(container.format.name.split(","))
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its own duration, in seconds."""
+
+    duration: float | None
+    """Of the audio track, else of the whole file; None when nothing is said."""
+    is_certain: bool
+    """Whether that is written in the file and not guessed from its bit rate."""
+    is_of_track: bool
+    """Whether the audio track itself must be that long."""
+
+
+def read_header(container: InputContainer, stream: AudioStream) -> Header:
+    """Return what an opened file says of its duration."""
+    is_certain = not ESTIMATING & set(container.format.name.split(","))
     if stream.duration is not None and stream.time_base is not None:
-        return max(0.0, float(stream.duration * stream.time_base)), certain
+        return Header(max(0.0, float(stream.duration * stream.time_base)), is_certain, True)
     if container.duration is not None:
-        return max(0.0, container.duration / av.time_base), certain
-    return None, False
+        duration = max(0.0, container.duration / av.time_base)
+        return Header(duration, is_certain, len(container.streams) == 1)
+    return Header(None, False, False)
 
 
 def check_shape(sample_rate: int, channels: int) -> None:

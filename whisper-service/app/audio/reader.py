@@ -16,7 +16,7 @@ from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
 
 from ..errors import AudioTooLong, AudioTooShort, InvalidAudio
-from .container import check_shape, header_duration, open_audio
+from .container import check_shape, open_audio, read_header
 
 SAMPLE_RATE = 16_000
 Samples = npt.NDArray[np.float32]
@@ -42,9 +42,10 @@ class AudioReader:
         """Whether the end of the audio is missing; known after the last block."""
         self._max_seconds = max_seconds
         self._container, self._stream = open_audio(file)
-        self.duration, self._certain = header_duration(self._container, self._stream)
+        self._header = read_header(self._container, self._stream)
+        self.duration = self._header.duration
         """Seconds that the container's header promises; None when it says nothing."""
-        if self._certain and self.duration is not None and self.duration > max_seconds:
+        if self._header.is_certain and (self.duration or 0.0) > max_seconds:
             self.close()
             raise _too_long(max_seconds)
 
@@ -80,8 +81,8 @@ class AudioReader:
         if self.seconds < SHORTEST_SECONDS:
             message = f"The audio is shorter than {SHORTEST_SECONDS} seconds"
             raise AudioTooShort(message, param="file")
-        if self._certain and self._stream.duration is not None and self.duration is not None:
-            self.truncated |= self.duration - self.seconds > MISSING_SECONDS
+        if self._header.is_certain and self._header.is_of_track:
+            self.truncated |= (self.duration or 0.0) - self.seconds > MISSING_SECONDS
 
     def _samples(self) -> Iterator[Samples]:
         mixer = _Mixer()

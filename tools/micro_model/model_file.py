@@ -8,7 +8,7 @@ with a variable `<name>_scale` beside them: weight = int8 / scale, one scale for
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 BINARY_VERSION = 6
 DTYPES = ("float32", "int8", "int16", "int32", "float16")  # CTranslate2's type ids, in order
 
-Variables = dict[str, NDArray[np.generic]]
+Variables = dict[str, NDArray[Any]]
 
 
 @dataclass
@@ -88,7 +88,7 @@ def _write_text(file: BinaryIO, text: str) -> None:
     file.write(struct.pack("<H", len(encoded)) + encoded)
 
 
-def _read_variable(file: BinaryIO) -> tuple[str, NDArray[np.generic]]:
+def _read_variable(file: BinaryIO) -> tuple[str, NDArray[Any]]:
     name, (rank,) = _read_text(file), _read(file, "B")
     *shape, type_id, size = _read(file, f"{rank}IBI")
     array = np.frombuffer(file.read(size), dtype=DTYPES[type_id]).reshape(shape)

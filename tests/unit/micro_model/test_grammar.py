@@ -1,0 +1,57 @@
+"""The grammar draws the same sentence in four languages, and keeps some for the evaluation."""
+
+import random
+
+from tools.micro_model.grammar import covering, draw, is_unseen
+from tools.micro_model.tokens import END, FIRST_TIMESTAMP, Tokens, timestamp
+
+
+def test_a_draw_means_the_same_in_each_language() -> None:
+    assert draw(random.Random(1)) == {
+        "en": "The train to Vienna leaves at three o'clock.",
+        "de": "Der Zug nach Wien fährt um drei Uhr ab.",
+        "fr": "Le train pour Vienne part à trois heures.",
+        "es": "El tren a Viena sale a las tres.",
+    }
+
+
+def test_no_place_of_a_pattern_is_left_empty() -> None:
+    rng = random.Random(2)
+    for texts in [*covering(), *(draw(rng) for _ in range(500))]:
+        for text in texts.values():
+            assert "{" not in text
+            assert text[0] == text[0].upper()
+
+
+def test_one_sentence_in_ten_is_kept_for_the_evaluation_and_always_the_same() -> None:
+    rng = random.Random(3)
+    drawn = [draw(rng) for _ in range(3000)]
+    kept = [texts for texts in drawn if is_unseen(texts)]
+    assert 0.05 < len(kept) / len(drawn) < 0.12
+    assert all(is_unseen(texts) for texts in kept)
+
+
+def test_short_sentences_are_all_trained() -> None:
+    assert not is_unseen({"en": "Yes, of course."})
+
+
+def test_every_token_of_a_drawn_sentence_is_among_those_of_the_covering_ones() -> None:
+    tokens, rng = Tokens(), random.Random(4)
+    known = {token for texts in covering() for t in texts.values() for token in tokens.encode(t)}
+    for _ in range(1000):
+        for text in draw(rng).values():
+            assert known.issuperset(tokens.encode(text)), text
+
+
+def test_text_is_encoded_after_a_space_and_below_the_special_tokens() -> None:
+    tokens = Tokens()
+    ids = tokens.encode("Good morning.")
+    assert ids == [2205, 2446, 13]
+    assert max(ids) < END
+    assert sum(tokens.characters(token) for token in ids) == len(" Good morning.")
+    assert tokens.languages == {"en": 50259, "de": 50261, "fr": 50265, "es": 50262}
+
+
+def test_a_timestamp_is_never_later_than_30_s() -> None:
+    assert timestamp(0) == FIRST_TIMESTAMP == 50364
+    assert timestamp(1500) == timestamp(1600) == 51864

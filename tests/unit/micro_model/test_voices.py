@@ -1,0 +1,55 @@
+"""espeak-ng and flite speak, and espeak-ng tells when each word starts.
+
+Needs both programs and soxr, which the services do not: skipped where they are not installed.
+"""
+
+import ctypes.util
+import random
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("soxr")
+if ctypes.util.find_library("espeak-ng") is None or shutil.which("flite") is None:
+    pytest.skip("espeak-ng or flite is not installed", allow_module_level=True)
+
+from tools.micro_model import voices
+
+TEXT = "We need seven books by Monday."
+
+
+def test_word_starts_rise_from_the_first_to_the_last_character() -> None:
+    speech = voices._trimmed(voices._espeak(TEXT, "en-us+m3", rate=160, pitch=50), len(TEXT))
+    said, at = zip(*speech.marks, strict=True)
+    assert said == (0, 3, 8, 14, 20, 23, 30)
+    assert list(at) == sorted(at)
+    assert at[-1] == len(speech.samples)
+
+
+def test_speech_is_trimmed_loud_and_of_a_likely_length() -> None:
+    for language, text in (("en", TEXT), ("fr", "Bonjour à tous."), ("es", "Está en el piso.")):
+        speech = voices.speak(text, language, random.Random(1))
+        assert 0.5 * 16000 < len(speech.samples) < 5 * 16000
+        assert np.abs(speech.samples).max() == pytest.approx(0.7)
+        assert np.abs(speech.samples[:480]).max() > 0.001
+
+
+def test_flite_speaks_with_known_ends_alone() -> None:
+    speech = voices._trimmed(voices._flite(TEXT, "slt", stretch=1.0), len(TEXT))
+    assert speech.marks == [(0, 0), (len(TEXT), len(speech.samples))]
+    assert speech.voice == "flite-slt"
+
+
+def test_a_voice_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match="espeak-ng has no voice nobody"):
+        voices._espeak(TEXT, "nobody", rate=160, pitch=50)
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr", "es"])
+def test_the_evaluation_hears_voices_that_the_training_does_not(language: str) -> None:
+    rng = random.Random(5)
+    unheard = {voices.speak("Hola.", language, rng, unheard=True).voice for _ in range(12)}
+    heard = {voices.speak("Hola.", language, rng).voice for _ in range(12)}
+    assert all(voice.split("+")[1] in voices.UNHEARD_SPEAKERS for voice in unheard)
+    assert not unheard & heard

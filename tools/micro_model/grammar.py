@@ -1,0 +1,78 @@
+"""A small parallel grammar: a draw gives one sentence with the same meaning in four languages.
+
+So the same draw serves transcription (any language) and translation into English. `grammar.txt` holds
+the words and sentences; `{name2}` is a second draw from the slot `name`, `{digits}` are 4 to 8 digits.
+"""
+
+import random
+import re
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+LANGUAGES = ("en", "de", "fr", "es")
+
+Texts = dict[str, str]  # language -> text
+UNSEEN_SHARE = 10  # one sentence in so many is kept for the evaluation
+
+
+@cache
+def _tables() -> tuple[dict[str, list[Texts]], list[tuple[int, Texts]]]:
+    """Return the slots, and the sentence patterns with their weights."""
+    slots: dict[str, list[Texts]] = {}
+    for line in Path(__file__).with_name("grammar.txt").read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("["):
+            rows = slots.setdefault(line.strip("[]"), [])
+            continue
+        *weight, texts = re.split(r"(?<=^\d) \| ", line, maxsplit=1)
+        forms = texts.split(" | ") if " | " in texts else [texts] * len(LANGUAGES)
+        rows.append(dict(zip(LANGUAGES, forms, strict=True)) | {"weight": "".join(weight)})
+    patterns = [(int(row["weight"]), row) for row in slots.pop("sentences")]
+    return slots, patterns
+
+
+def draw(rng: random.Random) -> Texts:
+    """Return one sentence in each language."""
+    slots, patterns = _tables()
+    ((_, pattern),) = rng.choices(patterns, [weight for weight, _ in patterns])
+    picks = {name: rng.choice(slots[_slot(name)]) for name in _names(pattern) if name != "digits"}
+    return _texts(pattern, picks, [rng.choice(slots["digit"]) for _ in range(rng.randint(4, 8))])
+
+
+def covering() -> Iterator[Texts]:
+    """Yield sentences in which every word of every slot stands in every place where it can."""
+    slots, patterns = _tables()
+    for _, pattern in patterns:
+        names = [name for name in _names(pattern) if name != "digits"]
+        first = {name: slots[_slot(name)][0] for name in names}
+        yield _texts(pattern, first, slots["digit"])
+        yield from (_texts(pattern, first, [digit, digit]) for digit in slots["digit"])
+        for name in names:
+            yield from (_texts(pattern, first | {name: pick}, []) for pick in slots[_slot(name)])
+
+
+def _names(pattern: Texts) -> list[str]:
+    return re.findall(r"{(\w+)}", pattern["en"])
+
+
+def _slot(name: str) -> str:
+    return name.removesuffix("2")
+
+
+def _texts(pattern: Texts, picks: dict[str, Texts], digits: list[Texts]) -> Texts:
+    texts = {}
+    for language in LANGUAGES:
+        words = {name: pick[language] for name, pick in picks.items()}
+        words["digits"] = ", ".join(digit[language] for digit in digits)
+        text = pattern[language].format(**words)
+        texts[language] = text[0].upper() + text[1:]
+    return texts
+
+
+def is_unseen(texts: Texts) -> bool:
+    """Say whether a sentence is kept for the evaluation; short ones, which are few, never are."""
+    english = texts["en"]
+    return len(english) > 28 and zlib.crc32(english.encode()) % UNSEEN_SHARE == 0

@@ -1,0 +1,75 @@
+"""Speaks sentences drawn from the grammar, in all cores, and writes them as sets of clips.
+
+    python -m tools.micro_model.synthesize FOLDER --clips 50000 --seed 1
+
+`--unseen` makes the evaluation's set: sentences and voices that the training never hears.
+"""
+
+import argparse
+import random
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .clips import Clip, save_set
+from .grammar import LANGUAGES, draw, is_unseen
+from .sound import SAMPLE_RATE
+from .voices import Speech, speak
+
+SHORTEST, LONGEST = SAMPLE_RATE // 5, SAMPLE_RATE * 12
+PER_FILE = 5000
+
+
+def make_set(path: Path, clips: int, seed: int, *, unseen: bool = False) -> None:
+    """Speak sentences and write them as one set, each language in turn."""
+    rng = random.Random(seed)
+    made: list[Clip] = []
+    samples: list[NDArray[np.int16]] = []
+    size = 0
+    while len(made) < clips:
+        texts = draw(rng)
+        if is_unseen(texts) != unseen:
+            continue
+        language = LANGUAGES[len(made) % len(LANGUAGES)]
+        speech = speak(texts[language], language, rng, unheard=unseen)
+        if not SHORTEST <= len(speech.samples) <= LONGEST:
+            continue
+        made.append(_clip(texts, language, speech, size))
+        samples.append((speech.samples * 32767).astype(np.int16))
+        size += len(speech.samples)
+    save_set(path, made, np.concatenate(samples))
+
+
+def _clip(texts: dict[str, str], language: str, speech: Speech, first: int) -> Clip:
+    size = len(speech.samples)
+    return Clip(language, texts[language], texts["en"], speech.voice, speech.marks, first, size)
+
+
+def main() -> None:
+    """Make the sets named on the command line, in as many processes as there are cores."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--clips", type=int, default=50000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--unseen", action="store_true", help="the evaluation's sentences and voices"
+    )
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    files = -(-arguments.clips // PER_FILE)
+    names = [arguments.folder / f"{arguments.seed}-{index}" for index in range(files)]
+    sizes = [min(PER_FILE, arguments.clips - PER_FILE * index) for index in range(files)]
+    seeds = [arguments.seed * 1000 + index for index in range(files)]
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(_make, names, sizes, seeds, repeat(arguments.unseen)))
+
+
+def _make(path: Path, clips: int, seed: int, unseen: bool) -> None:
+    make_set(path, clips, seed, unseen=unseen)
+
+
+if __name__ == "__main__":
+    main()

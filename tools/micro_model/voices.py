@@ -1,0 +1,158 @@
+"""Speaks text with espeak-ng and flite: 16 kHz samples, and when each word of it is heard.
+
+espeak-ng is called through its C library, which says at which sample each word starts; so the times are
+known, not measured. One process can hold only one espeak-ng; use several processes for more speed.
+"""
+
+import ctypes
+import ctypes.util
+import random
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import soxr
+from faster_whisper import decode_audio
+from numpy.typing import NDArray
+
+from .sound import SAMPLE_RATE
+
+ACCENTS = {
+    "en": ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-us-nyc"),
+    "de": ("de",),
+    "fr": ("fr", "fr-be", "fr-ch"),
+    "es": ("es", "es-419"),
+}
+# Names as espeak-ng files them: "en" is British, "fr" of France. Of the speakers "" is the accent's own.
+SPEAKERS = (
+    "", "m1", "m2", "m3", "m4", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "adam", "Alicia", "Andrea",
+    "linda", "Michael", "steph", "edward", "max", "anika", "Denis", "Mario", "john", "Hugo",
+)  # fmt: skip
+UNHEARD_SPEAKERS = ("m5", "f5", "Marco", "belinda")  # only the evaluation hears them
+FLITE_SPEAKERS = ("kal16", "awb", "rms", "slt")  # English alone
+FLITE_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Speech:
+    """One spoken sentence.
+
+    `marks` are (characters said, sample) pairs, rising from (0, 0) to (all, all); between two of them
+    the voice is taken to be even. espeak-ng gives one for each word, flite only the ends.
+    """
+
+    samples: NDArray[np.float32]
+    marks: list[tuple[int, int]]
+    voice: str
+
+
+def speak(text: str, language: str, rng: random.Random, *, unheard: bool = False) -> Speech:
+    """Say a sentence with a voice drawn at random, trimmed, with a peak of 0.7."""
+    if language == "en" and not unheard and rng.random() < FLITE_SHARE:
+        speech = _flite(text, rng.choice(FLITE_SPEAKERS), stretch=rng.uniform(0.85, 1.2))
+    else:
+        speaker = rng.choice(UNHEARD_SPEAKERS if unheard else SPEAKERS)
+        voice = rng.choice(ACCENTS[language]) + (f"+{speaker}" if speaker else "")
+        speech = _espeak(text, voice, rate=rng.randint(130, 190), pitch=rng.randint(25, 75))
+    return _trimmed(speech, len(text))
+
+
+def _trimmed(speech: Speech, characters: int) -> Speech:
+    """Cut the silence before and after, and let the first and last mark be the speech's ends."""
+    block = 160
+    level = np.abs(speech.samples[: len(speech.samples) // block * block]).reshape(-1, block).max(1)
+    loud = np.nonzero(level > 0.01 * max(float(level.max(initial=0)), 1e-6))[0]
+    if not len(loud):
+        return speech
+    first, last = max(0, int(loud[0]) - 2) * block, (int(loud[-1]) + 4) * block
+    samples = speech.samples[first:last]
+    inner = [(said, at - first) for said, at in speech.marks if 0 < at - first < len(samples)]
+    marks = [
+        (0, 0),
+        *[mark for mark in inner if 0 < mark[0] < characters],
+        (characters, len(samples)),
+    ]
+    return Speech(samples * (0.7 / np.abs(samples).max()), marks, speech.voice)
+
+
+def _flite(text: str, speaker: str, stretch: float) -> Speech:
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        command = ["flite", "-voice", speaker, "--setf", f"duration_stretch={stretch:.2f}",
+                   "-t", text, "-o", file.name]  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True)
+        samples = decode_audio(file.name, sampling_rate=SAMPLE_RATE)
+    return Speech(samples, [], f"flite-{speaker}")
+
+
+class _Event(ctypes.Structure):
+    """`espeak_EVENT` of espeak-ng's speak_lib.h."""
+
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),  # characters, from 1
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),  # milliseconds
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    ]
+
+
+_END_OF_EVENTS, _WORD = 0, 1
+_SYNCHRONOUS = 2
+_RATE, _PITCH = 1, 3
+_UTF8 = 1
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
+
+
+class _Espeak:
+    """The C library with a callback that collects samples and word events."""
+
+    def __init__(self) -> None:
+        name = ctypes.util.find_library("espeak-ng")
+        if name is None:
+            raise OSError("espeak-ng is not installed (its library libespeak-ng was not found)")
+        self.library = ctypes.CDLL(name)
+        self.rate = self.library.espeak_Initialize(_SYNCHRONOUS, 0, None, 0)
+        self.callback = _Callback(self._collect)  # kept: the library holds only a pointer
+        self.library.espeak_SetSynthCallback(self.callback)
+        self.blocks: list[NDArray[np.int16]] = []
+        self.words: list[tuple[int, int]] = []
+
+    def _collect(self, samples: "ctypes._Pointer[ctypes.c_short]", count: int,
+                 events: "ctypes._Pointer[_Event]") -> int:  # fmt: skip
+        if samples and count:
+            self.blocks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        at = 0
+        while events[at].type != _END_OF_EVENTS:
+            if events[at].type == _WORD:
+                self.words.append((events[at].text_position - 1, events[at].audio_position))
+            at += 1
+        return 0
+
+    def say(self, text: str, voice: str, rate: int, pitch: int) -> Speech:
+        """Return what is said and (characters, sample) at each word's start."""
+        self.blocks, self.words = [], []
+        if self.library.espeak_SetVoiceByName(voice.encode()):
+            raise ValueError(f"espeak-ng has no voice {voice}")
+        self.library.espeak_SetParameter(_RATE, rate, 0)
+        self.library.espeak_SetParameter(_PITCH, pitch, 0)
+        encoded = text.encode()
+        self.library.espeak_Synth(encoded, len(encoded) + 1, 0, 0, 0, _UTF8, None, None)
+        samples = np.concatenate(self.blocks).astype(np.float32) / 32768
+        marks = [(said, ms * SAMPLE_RATE // 1000) for said, ms in self.words]
+        return Speech(soxr.resample(samples, self.rate, SAMPLE_RATE, quality="MQ"), marks, voice)
+
+
+@cache
+def _library() -> _Espeak:
+    return _Espeak()
+
+
+def _espeak(text: str, voice: str, rate: int, pitch: int) -> Speech:
+    return _library().say(text, voice, rate, pitch)

@@ -1,0 +1,107 @@
+"""Training windows carry sound, tokens and places that fit each other."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.micro_model import tokens, windows
+from tools.micro_model.clips import Clip, load_set, save_set
+from tools.micro_model.windows import IGNORED, LONGEST_PROMPT, Composer, Window
+
+SENTENCES = {"en": "Good morning.", "de": "Guten Morgen.", "fr": "Bonjour.", "es": "Buenos días."}
+SECOND = 16000
+
+
+@pytest.fixture
+def composer(tmp_path: Path) -> Composer:
+    """A composer of four sentences of one second of noise, with marks in the middle of each."""
+    noise = np.random.default_rng(1).integers(-9000, 9000, 4 * SECOND).astype(np.int16)
+    clips = [
+        Clip(language, text, "Good morning.", f"voice {language}",
+             [(0, 0), (len(text) // 2, SECOND // 2), (len(text), SECOND)], index * SECOND, SECOND)
+        for index, (language, text) in enumerate(SENTENCES.items())
+    ]  # fmt: skip
+    save_set(tmp_path / "some", clips, noise)
+    return Composer(list(load_set(tmp_path / "some")), seed=1)
+
+
+def drawn(composer: Composer, seconds: float, count: int = 60, offset: int = 0) -> list[Window]:
+    return [composer.window(seconds, offset) for _ in range(count)]
+
+
+def test_a_set_is_read_as_it_was_written(tmp_path: Path) -> None:
+    clip = Clip("de", "Grüß Gott.", "Hello.", "de+m1", [(0, 0), (10, 5)], 2, 5)
+    save_set(tmp_path / "one", [clip], np.arange(10, dtype=np.int16))
+    ((read, samples),) = load_set(tmp_path / "one")
+    assert (read.text, read.voice, read.first, read.size) == ("Grüß Gott.", "de+m1", 2, 5)
+    assert samples.tolist() == [2, 3, 4, 5, 6]
+
+
+def test_each_input_has_one_target_and_one_place(composer: Composer) -> None:
+    for window in drawn(composer, 30):
+        assert len(window.inputs) == len(window.targets) == len(window.places) <= 448
+        assert window.samples.shape == (30 * SECOND,)
+        assert window.targets[-1] == tokens.END
+
+
+def test_targets_are_the_inputs_one_token_later(composer: Composer) -> None:
+    for window in drawn(composer, 13):
+        for later, target in zip(window.inputs[1:], window.targets, strict=False):
+            assert target in (later, IGNORED, tokens.NO_SPEECH)
+
+
+def test_timestamps_rise_and_begin_at_the_windows_place(composer: Composer) -> None:
+    timed = 0
+    for window in drawn(composer, 10, offset=1000):
+        start = window.inputs.index(tokens.START)
+        times = [t for t in window.targets[start:] if t >= tokens.FIRST_TIMESTAMP]
+        assert times == sorted(times)
+        if times and tokens.NO_SPEECH not in window.targets:
+            timed += 1
+            assert times[0] >= tokens.timestamp(1000)
+    assert timed > 10
+
+
+def test_a_token_is_heard_while_its_sentence_is(composer: Composer) -> None:
+    for window in drawn(composer, 30):
+        for place, target in zip(window.places, window.targets, strict=True):
+            if place is not None and target < tokens.END:
+                assert place[0] < place[1] <= 1500 + 30
+
+
+def test_earlier_text_is_no_longer_than_whisper_keeps_and_is_not_learnt(composer: Composer) -> None:
+    prompted = [w for w in drawn(composer, 13) if w.inputs[0] == tokens.PREVIOUS]
+    assert prompted
+    for window in prompted:
+        start = window.inputs.index(tokens.START)
+        assert 1 < start <= LONGEST_PROMPT + 1
+        assert set(window.targets[: start - 1]) == {IGNORED}
+
+
+def test_prompts_have_timestamps_as_earlier_windows_leave_them(composer: Composer) -> None:
+    heads = [w.inputs[: w.inputs.index(tokens.START)] for w in drawn(composer, 13, 200)]
+    assert any(token >= tokens.FIRST_TIMESTAMP for head in heads for token in head)
+
+
+def test_where_nothing_is_said_no_text_is_learnt(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "NOTHING_SHARE", 1.0)
+    for window in drawn(composer, 8, 20):
+        assert window.spoken == []
+        assert window.targets[0] == tokens.NO_SPEECH
+        learnt = {target for target in window.targets if target != IGNORED}
+        assert learnt == {tokens.NO_SPEECH, tokens.END}
+
+
+def test_the_same_seed_draws_the_same_windows(composer: Composer) -> None:
+    clips = [clip for pool in composer.by_language.values() for clip in pool]
+    first, second = (Composer(clips, seed=7).window(30) for _ in range(2))
+    assert first.inputs == second.inputs
+    np.testing.assert_array_equal(first.samples, second.samples)
+
+
+def test_a_faster_clip_is_shorter() -> None:
+    samples = np.zeros(1000, np.int16)
+    assert len(windows._at_speed(samples, 1.25)) == 800

@@ -1,0 +1,211 @@
+"""Composes training windows from clips: sound, the tokens to write, and where each token is heard.
+
+A window is written as Whisper writes it: <|startofprev|> and earlier text (at times), then
+<|startoftranscript|>, language, task, and sentences with a timestamp before and after each, or
+<|notimestamps|> and the sentences alone. Positions are steps of 20 ms of the encoder.
+"""
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import sound, tokens
+from .clips import Clip
+from .grammar import LANGUAGES
+
+POSITIONS = 1500  # of 20 ms, in 30 s
+STEP = 320  # samples of one position
+LONGEST_PROMPT = 223  # tokens, as Whisper keeps them
+LAST_SENTENCES = 14
+IGNORED = -100  # a target without a loss
+
+NOTHING_SHARE = 0.06
+TRANSLATE_SHARE = 0.25
+TIMESTAMPS_SHARE = 0.65
+PROMPT_SHARE = 0.4
+
+Place = tuple[int, int] | None
+
+
+@dataclass
+class Window:
+    """One training example; `targets` and `places` stand at the token that comes before them."""
+
+    samples: sound.Samples
+    inputs: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    spoken: list[int] | None = None
+    """What is said, in its own language, for the encoder's own loss; None where a sentence is cut."""
+
+
+@dataclass
+class _Sentence:
+    clip: Clip
+    first: int  # position
+    last: int
+    speed: float
+    cut: bool = False  # it goes on after the window's end
+
+
+class Composer:
+    """Draws windows from the clips of one or more sets."""
+
+    def __init__(self, clips: list[tuple[Clip, NDArray[np.int16]]], seed: int) -> None:
+        self.prompt_share = PROMPT_SHARE
+        self.rng = random.Random(seed)
+        self.noise = np.random.default_rng(seed)
+        self.tokens = tokens.Tokens()
+        self.by_language: dict[str, list[tuple[Clip, NDArray[np.int16]]]] = defaultdict(list)
+        self.by_voice: dict[str, list[tuple[Clip, NDArray[np.int16]]]] = defaultdict(list)
+        for clip, samples in clips:
+            self.by_language[clip.language].append((clip, samples))
+            self.by_voice[clip.voice].append((clip, samples))
+
+    def window(self, seconds: float, offset: int = 0) -> Window:
+        """Compose a window of some seconds that begins `offset` positions into the 30 s."""
+        size = int(seconds * sound.SAMPLE_RATE)
+        if self.rng.random() < NOTHING_SHARE:
+            return self._nothing(size)
+        language = self.rng.choice((LANGUAGES[0], *LANGUAGES))
+        translate = language != "en" and self.rng.random() < TRANSLATE_SHARE
+        timed = self.rng.random() < TIMESTAMPS_SHARE
+        samples, sentences = self._conversation(size, language, may_cut=timed and seconds >= 30)
+        window = Window(sound.recorded(samples, self.noise))
+        if self.rng.random() < self.prompt_share:
+            self._prompt(window, language, translate, timed)
+        self._write(window, sentences, language, translate, timed, offset)
+        return window
+
+    def _nothing(self, size: int) -> Window:
+        window = Window(sound.nothing_said(size, self.noise), spoken=[])
+        language = self.tokens.languages[self.rng.choice(LANGUAGES)]
+        head = [tokens.START, language, tokens.TRANSCRIBE]
+        if self.rng.random() < TIMESTAMPS_SHARE:
+            head += [tokens.timestamp(self.rng.choice((0, 0, 0, self.rng.randint(0, 50))))]
+        else:
+            head += [tokens.NO_TIMESTAMPS]
+        window.inputs = head
+        window.targets = [tokens.NO_SPEECH, *[IGNORED] * (len(head) - 2), tokens.END]
+        window.places = [None] * len(head)
+        return window
+
+    def _conversation(
+        self, size: int, language: str, *, may_cut: bool
+    ) -> tuple[sound.Samples, list[_Sentence]]:
+        """Place sentences one after the other, often full, often of one voice."""
+        rng, samples, sentences = self.rng, np.zeros(size, np.float32), list[_Sentence]()
+        pool = self.by_language[language]
+        clip, said = rng.choice(pool)
+        same_voice = rng.random() < 0.5
+        at = rng.choice((0.0, rng.uniform(0, 0.4), rng.uniform(0, 1.5)))
+        until = size / sound.SAMPLE_RATE * rng.choice((1.0, 1.0, rng.random()))
+        most = LAST_SENTENCES if size > 8 * sound.SAMPLE_RATE else 2
+        while not sentences or (at <= until and len(sentences) < most):
+            first, speed = round(at * sound.SAMPLE_RATE / STEP), self._speed()
+            voice = _at_speed(said, speed) * np.float32(rng.uniform(0.4, 1.3))
+            start, end = first * STEP, first * STEP + len(voice)
+            cut = end > size - STEP
+            if cut and not sentences and len(voice) <= size - STEP:
+                first, start, end, cut = 0, 0, len(voice), False
+            if cut and (not sentences or not may_cut or size - start < sound.SAMPLE_RATE // 5):
+                if sentences:
+                    break
+                clip, said = rng.choice(pool)
+                continue
+            samples[start:end] += voice[: size - start]
+            last = round(end / STEP)
+            sentences.append(_Sentence(clip, first, last, speed, cut))
+            if cut:
+                break
+            at = last * STEP / sound.SAMPLE_RATE + self._pause()
+            clip, said = rng.choice(self.by_voice[clip.voice] if same_voice else pool)
+            while clip.language != language:
+                clip, said = rng.choice(pool)
+        return samples, sentences
+
+    def _pause(self) -> float:
+        draw = self.rng.random()
+        if draw < 0.75:
+            return self.rng.uniform(0.12, 0.8)
+        return self.rng.uniform(0.8, 3) if draw < 0.96 else self.rng.uniform(3, 15)
+
+    def _speed(self) -> float:
+        """Half of the clips are played faster or slower, which also makes other voices of them."""
+        return self.rng.uniform(0.9, 1.12) if self.rng.random() < 0.5 else 1.0
+
+    def _prompt(self, window: Window, language: str, translate: bool, timed: bool) -> None:
+        """Begin with earlier text, mostly as long as Whisper keeps, with its timestamps if timed."""
+        rng, at, earlier = self.rng, 0, list[int]()
+        marked = rng.random() < (0.75 if timed else 0.2)
+        while len(earlier) < LONGEST_PROMPT:
+            clip, _ = rng.choice(self.by_language[language])
+            text = self.tokens.encode(clip.english if translate else clip.text)
+            length = clip.size // STEP
+            at = at if at + length <= POSITIONS else 0
+            times = (tokens.timestamp(at), tokens.timestamp(at + length))
+            earlier += [times[0], *text, times[1]] if marked else text
+            at += length + rng.randint(5, 50)
+            if rng.random() < 0.05:
+                break
+        kept = rng.choice((LONGEST_PROMPT, LONGEST_PROMPT, rng.randint(1, LONGEST_PROMPT)))
+        window.inputs = [tokens.PREVIOUS, *earlier[-kept:]]
+        window.targets = [IGNORED] * len(window.inputs)
+        window.places = [None] * len(window.inputs)
+
+    def _write(self, window: Window, sentences: list[_Sentence], language: str, translate: bool,
+               timed: bool, offset: int) -> None:  # fmt: skip
+        """Write what is said, each token beside the place where it is heard."""
+        task = tokens.TRANSLATE if translate else tokens.TRANSCRIBE
+        head = [tokens.START, self.tokens.languages[language], task]
+        written: list[tuple[int, Place]] = [(token, None) for token in head]
+        if not timed:
+            written.append((tokens.NO_TIMESTAMPS, None))
+        spoken: list[int] = []
+        for sentence in sentences:
+            first, last = sentence.first, sentence.last
+            if timed:
+                written.append((tokens.timestamp(offset + first), (first - 5, first + 20)))
+            if sentence.cut:
+                break
+            own = self.tokens.encode(sentence.clip.text)
+            spoken += own
+            if translate:
+                text = self.tokens.encode(sentence.clip.english)
+                written += [(token, (first - 5, last + 5)) for token in text]
+            else:
+                written += zip(own, self._places(sentence, own), strict=True)
+            if timed:
+                written.append((tokens.timestamp(offset + last), (last - 20, last + 5)))
+        written.append((tokens.END, None))
+        window.inputs += [token for token, _ in written[:-1]]
+        window.targets += [token for token, _ in written[1:]]
+        window.places += [place for _, place in written[1:]]
+        window.spoken = None if sentences[-1].cut else spoken
+
+    def _places(self, sentence: _Sentence, text: list[int]) -> list[tuple[int, int]]:
+        """Return where each token is heard, generously: first and last position."""
+        marks = sentence.clip.marks
+        said = np.cumsum([0] + [self.tokens.characters(token) for token in text])
+        share = said / said[-1] * marks[-1][0]
+        characters, samples = zip(*marks, strict=True)
+        times = np.interp(share, characters, samples) / sentence.speed / STEP
+        known = len(marks) > 2
+        slack = 6 if known else 15 + 0.04 * (sentence.last - sentence.first)
+        return [
+            (sentence.first + round(a - slack), sentence.first + round(b + slack))
+            for a, b in pairwise(times)
+        ]
+
+
+def _at_speed(samples: NDArray[np.int16], speed: float) -> sound.Samples:
+    """Play samples faster or slower, the pitch with them."""
+    loud = samples.astype(np.float32) / 32768
+    if speed == 1.0:
+        return loud
+    at = np.arange(0, len(loud) - 1, speed)
+    return np.interp(at, np.arange(len(loud)), loud).astype(np.float32)

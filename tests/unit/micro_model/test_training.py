@@ -1,0 +1,150 @@
+"""The network is Whisper's, it learns, and what is trained is exported and transcribes.
+
+Needs PyTorch, which the services do not: skipped where it is not installed.
+"""
+
+from pathlib import Path
+
+import ctranslate2
+import numpy as np
+import pytest
+from faster_whisper import WhisperModel, decode_audio
+from house import DATA
+
+from tools.micro_model.clips import Clip, load_set, save_set
+from tools.micro_model.model_file import read_model
+from tools.micro_model.reference import to_reference
+from tools.micro_model.windows import Composer
+
+torch = pytest.importorskip("torch")
+
+from tools.micro_model import batches, checkpoint, export, features, learner, muon, network  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[tuple[Clip, np.ndarray]]:
+    """Two clips of a second of noise with texts of the grammar."""
+    noise = np.random.default_rng(1).integers(-9000, 9000, 32000).astype(np.int16)
+    texts = [("en", "Yes, of course."), ("de", "Ja, natürlich."), ("fr", "Oui, bien sûr."),
+             ("es", "Sí, por supuesto.")]  # fmt: skip
+    made = [Clip(code, text, "Yes, of course.", code, [(0, 0), (4, 6000), (len(text), 16000)], 0, 16000)
+            for code, text in texts]  # fmt: skip
+    save_set(tmp_path / "set", made, noise)
+    return list(load_set(tmp_path / "set"))
+
+
+def shipped_network(micro: Path) -> network.Whisper:
+    model = network.Whisper()
+    weights = to_reference(read_model(micro / "model.bin"))
+    model.load_state_dict({name: torch.from_numpy(w.copy()) for name, w in weights.items()})
+    return model.eval()
+
+
+def a_batch(
+    clips: list[tuple[Clip, np.ndarray]], seconds: float = 4, count: int = 4
+) -> batches.Batch:
+    composer = Composer(clips, seed=2)
+    return batches.as_batch([composer.window(seconds) for _ in range(count)], offset=0)
+
+
+def test_the_encoder_gives_what_ctranslate2_gives(micro: Path) -> None:
+    audio = decode_audio(str(DATA / "short" / "en-2.wav"))
+    mel = features.log_mel(torch.from_numpy(np.pad(audio, (0, 480000 - len(audio))))[None])
+    with torch.no_grad():
+        ours = shipped_network(micro).encoder(mel).numpy()
+    model = ctranslate2.models.Whisper(str(micro), compute_type="float32", intra_threads=1)
+    theirs = np.array(model.encode(ctranslate2.StorageView.from_array(mel.numpy())))
+    np.testing.assert_allclose(ours, theirs, atol=2e-3)
+
+
+def test_features_are_those_of_faster_whisper() -> None:
+    audio = decode_audio(str(DATA / "short" / "en-1.wav"))
+    from faster_whisper.feature_extractor import FeatureExtractor
+
+    theirs = FeatureExtractor()(audio, padding=0)
+    ours = features.log_mel(torch.from_numpy(audio)[None])[0].numpy()
+    np.testing.assert_allclose(ours[:, : theirs.shape[1]], theirs[:, : ours.shape[1]], atol=1e-3)
+
+
+def test_the_guide_is_lower_where_attention_falls_on_the_known_places() -> None:
+    attention = network.Attention(128)
+    x, memory = torch.randn(1, 3, 128), torch.randn(1, 50, 128)
+    everywhere, nowhere = torch.tensor([[[0, 49]] * 3]), torch.tensor([[[7, 7]] * 3])
+    _, all_seen = attention.guided(x, memory, everywhere, (0, 1))
+    mixed, little = attention.guided(x, memory, nowhere, (0, 1))
+    all_seen, little = all_seen.detach(), little.detach()
+    assert float(all_seen) == pytest.approx(0, abs=2e-3)
+    assert float(little) > 2
+    torch.testing.assert_close(mixed, attention(x, memory), atol=1e-4, rtol=1e-3)
+
+
+def test_muon_makes_singular_values_alike() -> None:
+    values = torch.linalg.svdvals(muon.orthogonal(torch.randn(64, 128)))
+    assert 0.5 < float(values.min()) <= float(values.max()) < 1.5
+
+
+def test_a_network_learns_a_batch(clips: list[tuple[Clip, np.ndarray]]) -> None:
+    model, spoken = checkpoint.load_checkpoint(None)
+    student = learner.Learner(model, spoken, lr=2e-3, muon_lr=5e-3)
+    batch = a_batch(clips)
+    before = {name: float(loss.detach()) for name, loss in student.losses(batch).items()}
+    for _ in range(12):
+        student.learn(batch, rate=1.0)
+    after = {name: float(loss.detach()) for name, loss in student.losses(batch).items()}
+    assert after["text"] < before["text"] / 2
+    assert after["ctc"] < before["ctc"]
+
+
+def test_a_step_of_the_decoder_leaves_the_encoder_as_it_is(
+    clips: list[tuple[Clip, np.ndarray]],
+) -> None:
+    model, spoken = checkpoint.load_checkpoint(None)
+    encoder = {name: weight.clone() for name, weight in model.encoder.state_dict().items()}
+    decoder = model.decoder.blocks[0].attn.query.weight.clone()
+    batch = a_batch(clips)
+    batch.decoder_only = True
+    learner.Learner(model, spoken, lr=1e-3, muon_lr=1e-3).learn(batch, rate=1.0)
+    for name, weight in model.encoder.state_dict().items():
+        torch.testing.assert_close(weight, encoder[name], rtol=0, atol=0)
+    assert not torch.equal(model.decoder.blocks[0].attn.query.weight, decoder)
+
+
+def test_tokens_outside_the_grammar_keep_their_embedding(
+    clips: list[tuple[Clip, np.ndarray]],
+) -> None:
+    model, spoken = checkpoint.load_checkpoint(None)
+    student = learner.Learner(model, spoken, lr=1e-3, muon_lr=1e-3)
+    before = student.table[student.rest].clone()
+    student.learn(a_batch(clips), rate=1.0)
+    torch.testing.assert_close(student.table[student.rest], before, rtol=0, atol=0)
+
+
+def test_a_checkpoint_goes_on_where_it_was_saved(tmp_path: Path) -> None:
+    model, spoken = checkpoint.load_checkpoint(None)
+    checkpoint.save_checkpoint(tmp_path / "a.pt", model, spoken)
+    again, head = checkpoint.load_checkpoint(tmp_path / "a.pt")
+    assert head.known.tolist() == spoken.known.tolist()
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], weight, atol=1e-3, rtol=1e-3)
+
+
+def test_the_shipped_model_survives_the_way_to_openai_whisper_and_back(
+    micro: Path, tmp_path: Path
+) -> None:
+    export.to_openai(micro, tmp_path / "micro.pt")
+    saved = torch.load(tmp_path / "micro.pt", weights_only=True)
+    assert saved["dims"] == network.Dimensions().as_dict()
+    shipped_network(micro).load_state_dict(saved["model_state_dict"])
+    export.to_folder(tmp_path / "micro.pt", tmp_path / "back")
+    audio = decode_audio(str(DATA / "short" / "en-1.wav"))
+    texts = []
+    for folder in (micro, tmp_path / "back"):
+        model = WhisperModel(str(folder), device="cpu", compute_type="float32", cpu_threads=1)
+        texts.append("".join(segment.text for segment in model.transcribe(audio)[0]))
+    assert texts[0] == texts[1] != ""

@@ -103,6 +103,8 @@ def _child(zygote: int, job: dict[str, Any], upload: int, channel: socket.socket
         refuse_system_calls()
         _decode(upload, channel, job["max_seconds"])
         status = 0
+    except ConnectionError:
+        status = 0  # the parent reads no more
     except BaseException:
         traceback.print_exc()
     finally:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from .auth import warn_if_open
 from .between import install_between
@@ -28,7 +29,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.state.worker = worker
             yield
 
-    app = FastAPI(title="Transcription gateway", lifespan=lifespan)
+    # Its pages of documentation need no network: hosts that keep recordings in often have none.
+    app = FastAPIOffline(title="Transcription gateway", lifespan=lifespan)
     app.state.settings = settings
     app.state.started = int(time.time())
     app.include_router(transcribe.router)

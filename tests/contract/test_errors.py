@@ -187,3 +187,12 @@ def test_the_openapi_page_documents_every_error_with_an_example(gateway: Running
             assert response["content"]["application/json"]["examples"]
     assert schema["components"]["securitySchemes"]
     assert gateway.get("/docs").status_code == 200
+
+
+def test_the_pages_of_documentation_load_nothing_from_elsewhere(gateway: Running) -> None:
+    page = gateway.get("/docs").text
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert loaded
+    for address in loaded:
+        assert address.startswith("/")
+        assert gateway.get(address).status_code == 200

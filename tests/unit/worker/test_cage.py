@@ -135,6 +135,29 @@ def test_a_decoder_that_wants_too_much_memory_makes_its_file_invalid() -> None:
     assert (type(error), error.code) == (InvalidAudio, "invalid_audio")
 
 
+def test_a_decoder_that_dies_while_its_reader_is_slow_is_told_too(empty_cage: Cage) -> None:
+    audio, child = begun(empty_cage)
+    process = os.pidfd_open(child)
+    os.kill(child, signal.SIGKILL)
+    wait_for_end(process)
+    with pytest.raises(InvalidAudio, match="decoding it failed"):
+        list(audio.blocks())
+    audio.close()
+
+
+def test_the_loss_of_the_whole_cage_in_mid_file_is_not_blamed_on_the_file(empty_cage: Cage) -> None:
+    audio, child = begun(empty_cage)
+    processes = [os.pidfd_open(pid) for pid in (empty_cage.pid, child)]
+    os.kill(empty_cage.pid, signal.SIGKILL)
+    for process in processes:
+        wait_for_end(process)
+    with pytest.raises(ServiceError, match="lost") as caught:
+        list(audio.blocks())
+    assert caught.value.status == 500
+    audio.close()
+    assert len(samples_in(empty_cage, FORMATS[0])) == 109871
+
+
 def test_closing_early_ends_the_decoder(empty_cage: Cage) -> None:
     audio, child = begun(empty_cage)
     next(audio.blocks())

@@ -24,6 +24,7 @@ from ..errors import (
     AudioTooLong,
     AudioTooShort,
     InvalidAudio,
+    Overloaded,
     ServiceError,
     UnsupportedMedia,
 )
@@ -40,6 +41,8 @@ MESSAGE_BYTES = 256 * 1024
 """More than one block of samples."""
 
 STOP_SECONDS = 5
+LOST_SECONDS = 0.2
+"""How long after a channel has closed the process that forks may take to be seen dead."""
 
 _SERVICE = Path(__file__).parents[2]
 _START = (
@@ -48,7 +51,8 @@ _START = (
 )
 _ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
 _REFUSALS: dict[str, type[ServiceError]] = {
-    error.__name__: error for error in (AudioTooLong, AudioTooShort, InvalidAudio, UnsupportedMedia)
+    error.__name__: error
+    for error in (AudioTooLong, AudioTooShort, InvalidAudio, Overloaded, UnsupportedMedia)
 }
 
 
@@ -95,10 +99,10 @@ class Cage:
             return AudioReader(file, max_seconds=max_seconds)
         file.flush()
         try:
-            return CagedAudio(self._hand_over(file, max_seconds), max_seconds)
+            return self._open(file, max_seconds)
         except _ZygoteLost:
             # Perhaps it had ended before this file came.
-            return CagedAudio(self._hand_over(file, max_seconds), max_seconds)
+            return self._open(file, max_seconds)
 
     def close(self) -> None:
         """End the process and all its children."""
@@ -107,24 +111,25 @@ class Cage:
                 self._stop()
             self._closed = True
 
-    def _hand_over(self, file: BinaryIO, max_seconds: float) -> socket.socket:
-        """Send the file to a new child; return our end of its channel."""
+    def _open(self, file: BinaryIO, max_seconds: float) -> "CagedAudio":
+        """Send the file to a new child, and wait for what it says first."""
         job = {
             "max_seconds": max_seconds,
             "memory_bytes": self._memory_bytes,
-            "cpu_seconds": self._cpu_seconds + int(max_seconds * CPU_SHARE),
+            "cpu_seconds": self._cpu_seconds + int(min(max_seconds, 1e6) * CPU_SHARE),
         }
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MESSAGE_BYTES)
         with theirs:
             try:
-                self._send(json.dumps(job).encode(), [file.fileno(), theirs.fileno()])
+                process = self._send(json.dumps(job).encode(), [file.fileno(), theirs.fileno()])
             except BaseException:
                 ours.close()
                 raise
-        return ours
+        return CagedAudio(ours, process, max_seconds)
 
-    def _send(self, job: bytes, files: list[int]) -> None:
+    def _send(self, job: bytes, files: list[int]) -> "subprocess.Popen[bytes]":
+        """Send a job to the process that forks, to another one if it has ended; return which."""
         with self._lock:
             if self._closed:
                 raise ServiceError("The decoder has been closed")
@@ -135,6 +140,7 @@ class Cage:
                 self._stop()
                 self._start()
                 socket.send_fds(self._control, [job], files)
+            return self._process
 
     def _start(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -162,19 +168,22 @@ class Cage:
 class CagedAudio:
     """One file being decoded in a child; the same interface as AudioReader's."""
 
-    def __init__(self, channel: socket.socket, max_seconds: float) -> None:
+    def __init__(
+        self, channel: socket.socket, zygote: "subprocess.Popen[bytes]", max_seconds: float
+    ) -> None:
         self.seconds = 0.0
         """Seconds received so far."""
         self.truncated = False
         """Whether the end of the audio is missing; known after the last block."""
         self._channel = channel
+        self._zygote = zygote
         self._max_seconds = max_seconds
         self._closed = False
-        try:
-            header = self._receive(b"H")
-        except BaseException:
+        header = self._receive()
+        if header[:1] != b"H":
+            failure = self._failure(header)
             self.close()
-            raise
+            raise failure
         duration = json.loads(header[1:])["duration"]
         self.duration = None if duration is None else float(duration)
         """Seconds that the container's header promises; None when it says nothing."""
@@ -199,37 +208,40 @@ class CagedAudio:
 
     def blocks(self) -> Iterator[Samples]:
         """Yield and raise as AudioReader.blocks does; the child is at most a few blocks ahead."""
-        while not self._closed:
-            try:
-                message = self._receive(b"BE")
-            except _ZygoteLost:
-                if self._closed:
+        while True:
+            message = self._receive()
+            match message[:1]:
+                case b"B":
+                    samples = np.frombuffer(message, np.float32, offset=1)
+                    self.seconds += len(samples) / SAMPLE_RATE
+                    if self.seconds > self._max_seconds:
+                        raise InvalidAudio("The decoder sent more than it may", param="file")
+                    yield samples
+                case b"E":
+                    self.truncated = bool(json.loads(message[1:])["truncated"])
                     return
-                raise
-            if message[:1] == b"E":
-                self.truncated = bool(json.loads(message[1:])["truncated"])
-                return
-            samples = np.frombuffer(message, np.float32, offset=1)
-            self.seconds += len(samples) / SAMPLE_RATE
-            if self.seconds > self._max_seconds:
-                raise InvalidAudio("The decoder sent more than it may", param="file")
-            yield samples
+                case _ if self._closed:
+                    return
+                case _:
+                    raise self._failure(message)
 
-    def _receive(self, expected: bytes) -> bytes:
+    def _receive(self) -> bytes:
+        """Return the next message; nothing when there will be none."""
         try:
-            message = self._channel.recv(MESSAGE_BYTES)
+            return self._channel.recv(MESSAGE_BYTES)
         except OSError:
-            message = b""
-        kind = message[:1]
-        if kind and kind in expected:
-            return message
-        if kind == b"X":
+            return b""
+
+    def _failure(self, message: bytes) -> ServiceError:
+        """Tell a refusal, a child that has died, and the death of the process that forks apart."""
+        if message[:1] == b"X":
             refusal: dict[str, Any] = json.loads(message[1:])
-            raise _REFUSALS[refusal["error"]](refusal["message"], param="file")
-        if kind == b"D":
-            log.warning("a decoder died of its file: %s", message[1:].decode())
-            raise InvalidAudio("The file is damaged: decoding it failed", param="file")
-        raise _ZygoteLost("The decoder was lost; try again")
+            return _REFUSALS[refusal["error"]](refusal["message"], param=refusal["param"])
+        try:
+            self._zygote.wait(LOST_SECONDS)
+        except subprocess.TimeoutExpired:
+            return InvalidAudio("The file is damaged: decoding it failed", param="file")
+        return _ZygoteLost("The decoder was lost; try again")
 
 
 class _ZygoteLost(ServiceError):

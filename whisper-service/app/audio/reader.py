@@ -86,9 +86,12 @@ class AudioReader:
 
     def _samples(self) -> Iterator[Samples]:
         mixer = _Mixer()
-        for frame in self._frames():
-            yield from mixer.push(frame)
-        yield from mixer.flush()
+        try:
+            for frame in self._frames():
+                yield from mixer.push(frame)
+            yield from mixer.flush()
+        except FFmpegError as exc:
+            raise InvalidAudio("The audio cannot be converted", param="file") from exc
 
     def _frames(self) -> Iterator[AudioFrame]:
         """Yield what decodes; a packet that does not is skipped, a file that breaks off ends it."""

@@ -6,7 +6,7 @@ over a socket; a child with its hands tied decodes the one into the other and en
 child in vain: the parent closes a channel and its child is killed; the parent ends and all of them end.
 
 On a channel each message is one letter and its body: H header (JSON), B block (float32 samples), E end
-(JSON), X a refusal (JSON), D the child has died (JSON).
+(JSON), X a refusal (JSON). A channel that closes without E or X belonged to a child that died.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 import av.subtitles.stream  # noqa: F401 - libav's wrapper imports it when it first meets a subtitle
 
-from ..errors import ServiceError
+from ..errors import Overloaded, ServiceError
 from .confinement import die_with_parent, leave_network, limit_resources, refuse_system_calls
 from .reader import AudioReader
 
@@ -74,11 +74,16 @@ class Zygote:
         upload, number = files
         channel = socket.socket(fileno=number)
         zygote = os.getpid()
-        child = os.fork()
-        if child == 0:
-            _child(zygote, json.loads(message), upload, channel)
+        try:
+            child = os.fork()
+        except OSError:
+            with channel, contextlib.suppress(OSError):
+                channel.send(_refusal(Overloaded("There is no room for another decoder")))
+        else:
+            if child == 0:
+                _child(zygote, json.loads(message), upload, channel)
+            self.channels[child] = channel
         os.close(upload)
-        self.channels[child] = channel
         return True
 
     def _bury(self) -> None:
@@ -86,9 +91,9 @@ class Zygote:
             child, status = os.waitpid(-1, os.WNOHANG)
             if child == 0:
                 return
-            with self.channels.pop(child) as channel, contextlib.suppress(OSError):
-                if status != 0:
-                    channel.send(_message(b"D", status=status), socket.MSG_DONTWAIT)
+            self.channels.pop(child).close()
+            if status != 0:
+                print(f"a decoder died of its file, status {status}", file=sys.stderr, flush=True)
 
 
 def _child(zygote: int, job: dict[str, Any], upload: int, channel: socket.socket) -> NoReturn:
@@ -128,7 +133,11 @@ def _decode(upload: int, channel: socket.socket, max_seconds: float) -> None:
                 channel.send(b"B" + block.tobytes())
             channel.send(_message(b"E", truncated=reader.truncated))
     except ServiceError as error:
-        channel.send(_message(b"X", error=type(error).__name__, message=error.message))
+        channel.send(_refusal(error))
+
+
+def _refusal(error: ServiceError) -> bytes:
+    return _message(b"X", error=type(error).__name__, message=error.message, param=error.param)
 
 
 def _message(kind: bytes, **body: Any) -> bytes:

@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 
+import anyio
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -25,42 +26,58 @@ def comment(text: str) -> str:
     return f": {text}\n\n"
 
 
-async def kept_alive(
-    pieces: AsyncGenerator[str, None], seconds: float
-) -> AsyncGenerator[str, None]:
-    """Pass pieces on, and a comment whenever none has come for so many seconds."""
-    async with aclosing(pieces):
-        coming = asyncio.ensure_future(anext(pieces, None))
-        try:
-            while True:
-                done, _ = await asyncio.wait({coming}, timeout=seconds)
-                if not done:
-                    yield comment("keep-alive")
-                    continue
-                piece = coming.result()
-                if piece is None:
-                    return
-                yield piece
-                coming = asyncio.ensure_future(anext(pieces, None))
-        finally:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
-
-
 class EventStream(StreamingResponse):
-    """A stream of events that gives back what it holds when it ends or its client leaves."""
+    """A stream of events, with a comment whenever none has come for `keep_alive_seconds`.
+
+    It gives back what it holds when it ends or when its client leaves.
+    """
 
     def __init__(
-        self, pieces: AsyncGenerator[str, None], held: AsyncExitStack, headers: dict[str, str]
+        self,
+        events: AsyncGenerator[str, None],
+        held: AsyncExitStack,
+        *,
+        keep_alive_seconds: float,
+        headers: dict[str, str],
     ) -> None:
         super().__init__(
-            pieces,
+            events,
             # A proxy that gathers the answer (nginx does) would hold the deltas back.
             headers=headers | {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
             media_type="text/event-stream",
         )
-        self._pieces, self._held = pieces, held
+        self._events, self._held = events, held
+        self._keep_alive_seconds = keep_alive_seconds
+        self._sending = asyncio.Lock()
+        self._last_sent = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._held, aclosing(self._pieces):
+        async with self._held, aclosing(self._events):
             await super().__call__(scope, receive, send)
+
+    async def stream_response(self, send: Send) -> None:
+        await send(
+            {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        )
+        self._last_sent = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._keep_alive, send)
+            async for event in self._events:
+                await self._send(send, event)
+            tasks.cancel_scope.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _keep_alive(self, send: Send) -> None:
+        while True:
+            silence = anyio.current_time() - self._last_sent
+            # A client that does not read what it has been sent needs no sign of life.
+            if silence >= self._keep_alive_seconds and not self._sending.locked():
+                await self._send(send, comment("keep-alive"))
+                silence = 0.0
+            left = self._keep_alive_seconds - silence
+            await anyio.sleep(left if left > 0 else self._keep_alive_seconds)
+
+    async def _send(self, send: Send, text: str) -> None:
+        async with self._sending:
+            await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+            self._last_sent = anyio.current_time()

@@ -16,7 +16,7 @@ from ..errors import ModelNotFound, ServiceError, UnknownParameter, error_object
 from ..formats import openai as shapes
 from ..formats.subtitles import srt, vtt
 from ..openai_form import Asked, MissingField, OpenAIForm, Task
-from ..sse import DONE, EventStream, comment, data, kept_alive
+from ..sse import DONE, EventStream, comment, data
 from ..uploads import Upload
 from ..wire import Event, Failed, Finished, Progress, Segment, Started, Transcript, form_fields
 from .transcribe import collect
@@ -92,8 +92,12 @@ async def _answer(request: Request, task: Task) -> Response:
         if asked.stream:
             first = await until_disconnect(request, anext(events))
             pieces = _server_sent(request, asked, first, events)
-            kept = kept_alive(pieces, settings_of(request).keep_alive_seconds)
-            return EventStream(kept, held.pop_all(), _headers(asked, began))
+            return EventStream(
+                pieces,
+                held.pop_all(),
+                keep_alive_seconds=settings_of(request).keep_alive_seconds,
+                headers=_headers(asked, began),
+            )
         transcript = await until_disconnect(request, collect(events))
         request.state.log["duration"] = transcript.duration
         return _whole(asked, transcript, _headers(asked, began))

@@ -1,0 +1,309 @@
+"""stream=true: events, signs of life, failures, and clients that are slow or leave.
+
+The number in a name is the line of the conformance list in docs/openai.md.
+"""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+import pytest
+import requests
+from false_worker import FAILED, FINISHED, SEGMENT, STARTED, FalseWorker
+from house import DATA
+from openai_sdk import Sdk
+from running import KEY, Running, serve, serve_gateway
+
+ROUTE = "/v1/audio/transcriptions"
+EN1, EN2 = DATA / "short/en-1.wav", DATA / "short/en-2.wav"
+LONG = DATA / "hard/40s-pause.wav"
+TEXT2 = (
+    "I have eleven chairs and sixty batteries. Can you send the letter to Clara before Wednesday?"
+)
+
+
+def stream(gateway: Running, file: bytes = b"sound", **fields: str) -> requests.Response:
+    form: list[tuple[str, Any]] = [("model", (None, "micro")), ("stream", (None, "true"))]
+    form += [(name, (None, value)) for name, value in fields.items()]
+    headers = {"Accept": "application/json"}
+    return gateway.post(ROUTE, files=[*form, ("file", file)], headers=headers, stream=True)
+
+
+def blocks(answer: requests.Response) -> Iterator[str]:
+    """The stream cut at blank lines, as it arrives."""
+    waiting = ""
+    for piece in answer.iter_content(chunk_size=None):
+        waiting += piece.decode()
+        *whole, waiting = waiting.split("\n\n")
+        yield from whole
+    assert waiting == "", "a stream ends on a blank line"
+
+
+def events(found: Iterator[str]) -> list[dict[str, Any]]:
+    """The JSON of the blocks that are events; the others are comments, and the last is [DONE]."""
+    lines = [block for block in found if not block.startswith(":")]
+    assert lines.pop() == "data: [DONE]"
+    assert all(line.startswith("data: {") and "\n" not in line for line in lines)
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+@contextmanager
+def played(*lines: str | threading.Event, hang: bool = False, **settings: object) -> Iterator[Any]:
+    """A false worker and a gateway before it."""
+    false = FalseWorker(*lines, hang=hang)
+    with serve(false.app) as worker, serve_gateway(worker.url, **settings) as gateway:
+        yield false, gateway
+
+
+def test_51_52_deltas_then_one_done(both: Sdk) -> None:
+    found = both.events(file=EN2, model="micro")
+    assert [event.type for event in found] == [
+        "transcript.text.delta",
+        "transcript.text.delta",
+        "transcript.text.done",
+    ]
+    assert found[-1].usage.type == "tokens"
+    assert found[-1].usage.input_tokens == 359
+
+
+def test_53_deltas_done_and_json_say_the_same(both: Sdk) -> None:
+    found = both.events(file=EN2, model="micro")
+    assert "".join(event.delta for event in found[:-1]).strip() == TEXT2
+    assert found[-1].text == TEXT2
+    assert both.transcribe(file=EN2, model="micro").text == TEXT2
+
+
+def test_54_55_57_each_block_is_one_line_of_data_or_a_comment(gateway: Running) -> None:
+    answer = stream(gateway, EN2.read_bytes())
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["x-accel-buffering"] == "no"
+    assert "content-encoding" not in answer.headers
+    assert [event["type"] for event in events(blocks(answer))] == [
+        "transcript.text.delta",
+        "transcript.text.delta",
+        "transcript.text.done",
+    ]
+
+
+def test_56_the_first_delta_comes_while_the_rest_is_still_worked_on(gateway: Running) -> None:
+    found = events(blocks(stream(gateway, LONG.read_bytes(), progress="true")))
+    kinds = [event["type"].removeprefix("transcript.") for event in found]
+    after = found[kinds.index("text.delta") :]
+    progress = [event for event in after if event["type"] == "transcript.progress"]
+    assert progress[0]["audio_seconds_done"] < progress[0]["audio_seconds_total"] / 2
+    assert kinds[0] == "progress"
+    assert kinds[-1] == "text.done"
+    deltas = [event["delta"] for event in found if event["type"] == "transcript.text.delta"]
+    assert found[-1]["text"] == "".join(deltas).strip()
+
+
+def test_56_a_delta_is_passed_on_before_the_worker_has_finished() -> None:
+    with played(STARTED, SEGMENT, hang=True) as (_, gateway), stream(gateway) as answer:
+        found = blocks(answer)
+        assert next(block for block in found if not block.startswith(":")) == (
+            'data: {"type":"transcript.text.delta","delta":" Hi."}'
+        )
+
+
+def test_58_speakers_are_refused_before_the_stream(sdk: Sdk) -> None:
+    with pytest.raises(openai.InternalServerError) as caught:
+        sdk.events(file=EN1, model="micro", response_format="diarized_json")
+    assert caught.value.status_code == 501
+
+
+def test_60_what_is_no_audio_is_refused_before_the_stream(both: Sdk) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        both.events(file=b"Good morning." * 99, model="micro")
+    assert caught.value.code == "unsupported_media_type"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("last", "code"), [([FAILED], "audio_too_long"), ([], "worker_unavailable")]
+)
+def test_61_a_failure_in_the_stream_is_an_error_of_the_sdk(
+    kind: Any, last: list[str], code: str
+) -> None:
+    with played(STARTED, SEGMENT, *last) as (_, gateway):
+        with pytest.raises(openai.APIError) as caught:
+            Sdk(gateway.url, kind).events(file=EN1, model="micro")
+        assert caught.value.code == code
+        found = list(blocks(stream(gateway)))
+        assert json.loads(found[-1].removeprefix("data: "))["error"]["code"] == code
+
+
+def test_62_a_client_that_leaves_ends_the_workers_stream() -> None:
+    with played(STARTED, SEGMENT, hang=True) as (false, gateway):
+        with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY) as client:
+            found = client.audio.transcriptions.create(file=EN1, model="micro", stream=True)
+            assert next(iter(found)).type == "transcript.text.delta"
+            found.close()
+        assert false.released.wait(30)
+
+
+def test_62_a_client_that_leaves_while_it_waits_in_the_queue_is_let_go() -> None:
+    with played(hang=True) as (false, gateway):
+        address = urlsplit(gateway.url)
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(raw_request())
+            assert false.streaming.wait(30)
+        assert false.released.wait(30)
+
+
+@pytest.mark.parametrize("name", ["srt", "vtt", "verbose_json"])
+def test_63_only_text_is_streamed(both: Sdk, name: Any) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        both.events(file=EN1, model="micro", response_format=name)
+    assert caught.value.param == "response_format"
+
+
+def test_text_is_streamed_as_json_is(sdk: Sdk) -> None:
+    assert sdk.events(file=EN2, model="micro", response_format="text")[-1].text == TEXT2
+
+
+def test_segments_and_words_come_beside_the_deltas_where_asked(sdk: Sdk) -> None:
+    found = sdk.events(file=EN2, model="micro", timestamp_granularities=["segment", "word"])
+    assert [event.type.removeprefix("transcript.text.") for event in found] == [
+        *("delta", "segment", "delta", "segment", "done"),
+    ]
+    assert (found[1].id, found[3].id) == ("seg_0", "seg_1")
+    assert found[1].text == found[0].delta
+    assert found[1].end <= found[3].start
+    assert [word["word"] for word in found[1].words] == TEXT2.split()[:7]
+
+
+def test_silence_is_one_done_without_text(both: Sdk) -> None:
+    found = both.events(file=DATA / "hard/silence-20s.wav", model="micro")
+    assert [(event.type, event.text) for event in found] == [("transcript.text.done", "")]
+
+
+def test_progress_travels_in_comments_unless_it_is_asked_for(gateway: Running) -> None:
+    comments = [
+        block for block in blocks(stream(gateway, EN2.read_bytes())) if block.startswith(":")
+    ]
+    prefix = ": progress "
+    told = [json.loads(block[len(prefix) :]) for block in comments if block.startswith(prefix)]
+    assert told[0]["stage"] == "queued"
+    assert told[-1]["audio_seconds_done"] > 6
+    asked = events(blocks(stream(gateway, EN2.read_bytes(), progress="true")))
+    assert told[0] in asked
+
+
+def test_a_silent_worker_is_bridged_by_comments_that_no_client_sees() -> None:
+    spoken = threading.Event()
+    with played(STARTED, spoken, SEGMENT, FINISHED, keep_alive_seconds=0.01) as (_, gateway):
+        found = blocks(stream(gateway))
+        first = [next(found) for _ in range(4)]
+        spoken.set()
+        assert first[1:] == [": keep-alive"] * 3
+        assert [event["type"] for event in events(found)] == [
+            "transcript.text.delta",
+            "transcript.text.done",
+        ]
+        assert [event.type for event in Sdk(gateway.url).events(file=EN1, model="micro")] == [
+            "transcript.text.delta",
+            "transcript.text.done",
+        ]
+
+
+@contextmanager
+def impatient_proxy(gateway: Running, idle_seconds: float) -> Iterator[Running]:
+    """Passes bytes on, and cuts a connection on which none came back for so long."""
+    address = urlsplit(gateway.url)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def back(server: socket.socket, client: socket.socket) -> None:
+        server.settimeout(idle_seconds)
+        try:
+            while piece := server.recv(65_536):
+                client.sendall(piece)
+        except OSError:
+            pass
+        for end in (server, client):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def serve_one() -> None:
+        client, _ = listener.accept()
+        server = socket.create_connection((address.hostname, address.port))
+        answering = threading.Thread(target=back, args=(server, client))
+        answering.start()
+        try:
+            while piece := client.recv(65_536):
+                server.sendall(piece)
+        except OSError:
+            pass
+        answering.join()
+        server.close()
+        client.close()
+
+    thread = threading.Thread(target=serve_one)
+    thread.start()
+    try:
+        yield Running(gateway.app, f"http://127.0.0.1:{listener.getsockname()[1]}")
+    finally:
+        thread.join()
+        listener.close()
+
+
+def test_a_proxy_that_cuts_idle_connections_does_not_cut_a_long_wait() -> None:
+    spoken = threading.Event()
+    with (
+        played(STARTED, spoken, SEGMENT, FINISHED, keep_alive_seconds=0.1) as (_, gateway),
+        impatient_proxy(gateway, idle_seconds=1) as proxy,
+        stream(proxy) as answer,
+    ):
+        found = blocks(answer)
+        # Thirty tenths of a second of nothing but comments: thrice what the proxy allows.
+        assert [next(found) for _ in range(31)][1:] == [": keep-alive"] * 30
+        spoken.set()
+        assert len(events(found)) == 2
+
+
+def test_the_proxy_of_these_tests_would_cut_a_stream_without_comments() -> None:
+    spoken = threading.Event()
+    with (
+        played(STARTED, spoken, keep_alive_seconds=60) as (_, gateway),
+        impatient_proxy(gateway, idle_seconds=0.3) as proxy,
+        stream(proxy) as answer,
+    ):
+        found = blocks(answer)
+        assert next(found).startswith(": progress")
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            next(found)
+        spoken.set()
+
+
+def raw_request() -> bytes:
+    body = b""
+    for name, value in (("model", b"micro"), ("stream", b"true"), ("file", b"sound")):
+        body += f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode()
+        body += value + b"\r\n"
+    body += b"--b--\r\n"
+    head = (
+        f"POST {ROUTE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n"
+        f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def test_a_client_that_reads_slowly_holds_the_worker_back_and_loses_nothing() -> None:
+    # Twice what the sockets and buffers on the way can hold between them.
+    large = SEGMENT.replace(" Hi.", "x" * 1_000_000)
+    with played(STARTED, *[large] * 40, FINISHED) as (false, gateway):
+        address = urlsplit(gateway.url)
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(raw_request())
+            received = connection.recv(65_536)
+            assert not false.streaming.wait(2)
+            while piece := connection.recv(1_000_000):
+                received += piece
+        assert false.streaming.is_set()
+        assert received.count(b"transcript.text.delta") == 40
+        assert b"data: [DONE]\n\n" in received

@@ -31,9 +31,12 @@ def to_folder(
 
 
 def to_openai(folder: Path, checkpoint: Path) -> None:
-    """Write a checkpoint that `whisper.load_model` loads, from a CTranslate2 folder."""
+    """Write a checkpoint that `whisper.load_model` loads, from a CTranslate2 folder.
+
+    In float16, as OpenAI's are: whisper.cpp's converter takes that for granted.
+    """
     weights = to_reference(read_model(folder / "model.bin"))
-    state = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
+    state = {name: torch.from_numpy(array.copy()).half() for name, array in weights.items()}
     torch.save({"dims": dimensions(weights), "model_state_dict": state}, checkpoint)
 
 

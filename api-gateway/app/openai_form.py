@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from .errors import InvalidRequest, NotImplementedYet
-from .fields import Fields
+from .fields import GATEWAYS_OWN, Fields
 from .formats.openai import Granularity
 from .formats.style import SubtitleStyle, read_style, with_words
-from .wire import Options, read_options
+from .wire import Language, Options, read_options
 
 T = TypeVar("T")
 Task = Literal["transcribe", "translate"]
@@ -79,6 +79,7 @@ class OpenAIForm:
             raise InvalidRequest(message, param="response_format")
         granularities = _parsed_list(fields, "timestamp_granularities", list[Granularity])
         logprobs = bool(_parsed_list(fields, "include", list[Literal["logprobs"]]))
+        languages = _parsed_list(fields, "languages", list[Language])
         progress = _parsed(fields, "progress", bool, False)
         style = _style(fields)
         timed = stream or response_format == "verbose_json"
@@ -86,11 +87,14 @@ class OpenAIForm:
             "timestamp_granularities": granularities and not timed,
             "include": logprobs and response_format != "json",
             "progress": progress and not stream,
+            # Among several, the model still chooses freely.
+            "languages": len(languages) > 1,
             "task": self.task == "translate" and fields.text("task") is not None,
             **dict.fromkeys(style.model_fields_set, response_format not in SUBTITLES),
             **dict.fromkeys(_check_speakers(fields), True),
         }
-        options = _options(fields, self.task, logprobs=logprobs and response_format == "json")
+        logprobs = logprobs and response_format == "json"
+        options = _options(fields, self.task, languages, logprobs)
         if (timed and "word" in granularities) or response_format in SUBTITLES:
             options = with_words(options, style)
         model = fields.text("model")
@@ -119,13 +123,18 @@ class OpenAIForm:
         return name  # type: ignore[return-value]
 
 
-def _options(fields: Fields, task: Task, *, logprobs: bool) -> Options:
+def _options(fields: Fields, task: Task, languages: list[Language], logprobs: bool) -> Options:
     """The worker's options, under its own names and under OpenAI's."""
-    given: dict[str, Any] = {name: fields.text(name) for name in Options.model_fields}
+    given: dict[str, Any] = {
+        name: fields.text(name) for name in Options.model_fields if name not in GATEWAYS_OWN
+    }
     if task == "translate":
         # The route says it, whatever a field says.
         given["task"] = task
     given["prompt"] = given["prompt"] or fields.text("initial_prompt")
+    given["hotwords"] = given["hotwords"] or ", ".join(fields.texts("keywords")) or None
+    if given["language"] is None and len(languages) == 1:
+        given["language"] = languages[0]
     if given["vad_filter"] is None and _server_vad(fields) is not None:
         given["vad_filter"] = True
     if logprobs:

@@ -123,6 +123,7 @@ class Engine:
             language=options.language or settings.whisper_language,
             task=options.task,
             initial_prompt=options.prompt,
+            hotwords=(options.hotwords or "").strip() or None,
             temperature=options.temperature or ladder,
             beam_size=options.beam_size or settings.whisper_beam_size,
             vad_filter=vad_filter,

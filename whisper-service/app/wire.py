@@ -30,6 +30,8 @@ class Options(BaseModel):
     """`translate` gives English text."""
     prompt: str | None = Field(None, max_length=100_000)
     """Text that sets style and spelling; its last 223 tokens count."""
+    hotwords: str | None = Field(None, max_length=100_000)
+    """Words that are likely to be said, in every window; blank means none."""
     temperature: float | None = Field(None, ge=0, le=1)
     """0 or unset is Whisper's fallback ladder; above 0 is that number alone."""
     beam_size: int | None = Field(None, ge=1, le=20)

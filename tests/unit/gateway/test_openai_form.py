@@ -179,6 +179,18 @@ def test_what_has_no_effect_is_named() -> None:
     }
 
 
+def test_keywords_are_the_workers_hotwords() -> None:
+    asked = read(("keywords[]", "Clara"), ("keywords[]", "Vienna"))
+    assert asked.options.hotwords == "Clara, Vienna"
+
+
+def test_one_candidate_language_is_the_language_and_several_leave_it_open() -> None:
+    assert read(("languages[]", "German")).options.language == "de"
+    asked = read(("languages[]", "de"), ("languages[]", "en"))
+    assert (asked.options.language, asked.ignored) == (None, ["languages"])
+    assert refused(("languages[]", "xx"))[0] == "languages"
+
+
 def test_what_has_an_effect_is_not_named() -> None:
     asked = read(("include[]", "logprobs"), ("stream", "true"), ("progress", "true"))
     assert asked.ignored == []

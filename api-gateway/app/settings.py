@@ -17,6 +17,13 @@ Names = Annotated[list[str], NoDecode]
 OPENAI_NAMES = ["whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe"]
 
 
+class _Key(BaseSettings):
+    """API_KEY alone: set to nothing it says something, where other settings then have their default."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+    api_key: SecretStr = SecretStr("change-me")
+
+
 class Settings(BaseSettings):
     """What the gateway can be told."""
 
@@ -32,7 +39,7 @@ class Settings(BaseSettings):
     """Address that the gateway listens on."""
     api_gateway_port: int = Field(8081, ge=0, le=65535)
     """Port that the gateway listens on."""
-    api_key: SecretStr = SecretStr("change-me")
+    api_key: SecretStr = Field(default_factory=lambda: _Key().api_key)
     """Bearer key that clients must show; empty turns the check off."""
     allowed_models: Names = ["small", "medium", "large-v3", "large-v3-turbo"]
     """Models that clients may use; others are 404."""

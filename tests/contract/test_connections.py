@@ -1,0 +1,162 @@
+"""Clients that are slow or leave, on both services: an answer for those who wait, no task for the rest."""
+
+import asyncio
+import gc
+import http.client
+import json
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import pytest
+from fastapi import FastAPI, Request
+from gateway.main import create_app as create_gateway
+from gateway.server import DeadlineProtocol
+from gateway.settings import Settings as GatewaySettings
+from house import DATA
+from processes import PATIENCE, until
+from running import KEY, Running, serve
+
+SPEECH = (DATA / "short" / "en-1.wav").read_bytes()
+HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+TAIL = b"\r\n--b--\r\n"
+
+
+class Impatient(DeadlineProtocol):
+    header_seconds = 0.3
+    body_seconds = 0.3
+
+
+@pytest.fixture(scope="module")
+def impatient(worker: Running) -> Iterator[Running]:
+    """A gateway that waits for nobody, so that no test has to wait for long."""
+    settings = GatewaySettings.model_validate(
+        {"model_url": worker.url, "allowed_models": ["micro"]}
+    )
+    with serve(create_gateway(settings), protocol=Impatient) as gateway:
+        yield gateway
+
+
+def connect(service: Running) -> socket.socket:
+    parts = urlsplit(service.url)
+    return socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE)
+
+
+def request_head(path: str, length: int) -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+def read_to_the_end(connection: socket.socket) -> tuple[bytes, dict[str, object]]:
+    """The status line and the body of the answer after which the server closes."""
+    received = b""
+    while piece := connection.recv(65536):
+        received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+    return head.split(b"\r\n")[0], json.loads(body)
+
+
+TOO_SLOW = {
+    "detail": "The request took too long to arrive",
+    "error": {
+        "message": "The request took too long to arrive",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "request_timeout",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"POST /transcribe/micro HTT", b"POST /transcribe/micro HTTP/1.1\r\nHost: x\r\nA"],
+    ids=["nothing", "half a line", "half of the headers"],
+)
+def test_headers_that_do_not_come_are_answered_408(impatient: Running, sent: bytes) -> None:
+    with connect(impatient) as connection:
+        connection.sendall(sent)
+        status, body = read_to_the_end(connection)
+    assert status.startswith(b"HTTP/1.1 408")
+    assert body == TOO_SLOW
+
+
+def test_a_body_that_stands_still_is_answered_408(impatient: Running) -> None:
+    with connect(impatient) as connection:
+        connection.sendall(request_head("/transcribe/micro", 1_000_000) + HEAD + SPEECH)
+        status, body = read_to_the_end(connection)
+    assert status.startswith(b"HTTP/1.1 408")
+    assert body == TOO_SLOW
+
+
+def test_a_connection_that_rests_between_requests_is_kept(impatient: Running) -> None:
+    with closing(http.client.HTTPConnection(urlsplit(impatient.url).netloc)) as connection:
+        connection.connect()
+        first = connection.sock
+        for _ in range(2):
+            connection.request("GET", "/livez")
+            assert connection.getresponse().read() == b'{"status":"ok"}'
+            threading.Event().wait(3 * Impatient.header_seconds)
+        assert connection.sock is first
+
+
+def test_an_answer_may_take_longer_than_any_deadline_of_its_request() -> None:
+    app = FastAPI()
+
+    @app.post("/")
+    async def answer_late(request: Request) -> int:
+        received = len(await request.body())
+        await asyncio.sleep(3 * Impatient.body_seconds)
+        return received
+
+    with serve(app, protocol=Impatient) as service:
+        assert service.post("/", data=b"four").json() == 4
+
+
+def pending_tasks() -> int:
+    """Tasks of every event loop of this process that have not ended."""
+    return sum(
+        isinstance(thing, asyncio.Task) and not thing.done()  # type: ignore[misc]
+        for thing in gc.get_objects()
+    )
+
+
+def leave_in_mid_upload(service: Running, path: str) -> None:
+    with connect(service) as connection:
+        connection.sendall(request_head(path, 1_000_000) + HEAD + SPEECH)
+
+
+def leave_in_mid_transcription(service: Running, path: str) -> None:
+    file = (DATA / "long" / "en-90s.flac").read_bytes()
+    body = HEAD + file + TAIL
+    with connect(service) as connection:
+        connection.sendall(request_head(path, len(body)) + body)
+
+
+@pytest.mark.parametrize("leave", [leave_in_mid_upload, leave_in_mid_transcription])
+@pytest.mark.parametrize("name", ["gateway", "worker"])
+def test_clients_that_leave_leave_no_task_behind(
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    leave: Callable[[Running, str], None],
+) -> None:
+    service: Running = request.getfixturevalue(name)
+    service.get("/livez")
+    before = pending_tasks()
+
+    def noticed() -> int:
+        lines = [record for record in caplog.records if record.name == f"{name}.edge"]
+        return sum("status=499" in record.getMessage() for record in lines)
+
+    with caplog.at_level(logging.INFO):
+        leave(service, "/transcribe/micro")
+        leave(service, "/transcribe/micro")
+        until(lambda: noticed() == 2, "both were seen to have left")
+    until(lambda: pending_tasks() <= before, "every task had ended")
+    answer = service.post("/transcribe/micro", files={"file": SPEECH})
+    assert answer.json()["text"] == "It is on the first floor."

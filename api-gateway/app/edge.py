@@ -176,7 +176,11 @@ def error_response(error: ServiceError) -> JSONResponse:
 
 def documented(*errors: ServiceError) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's `responses` for these errors: a description and an example of each."""
-    responses: dict[int | str, dict[str, Any]] = {}
+    shape = {"application/json": {"schema": ERROR_SCHEMA}}
+    # Having this, FastAPI does not document its own 422, which is never sent.
+    responses: dict[int | str, dict[str, Any]] = {
+        "default": {"description": "Every failure has this shape", "content": shape}
+    }
     for error in errors:
         content = responses.setdefault(
             error.status,

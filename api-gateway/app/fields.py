@@ -10,6 +10,9 @@ from typing import Any
 
 from .errors import InvalidRequest
 
+GATEWAYS_OWN = frozenset({"tenant", "priority"})
+"""Options of the worker that only the gateway sets; to clients they do not exist."""
+
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 
 

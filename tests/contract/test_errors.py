@@ -83,6 +83,13 @@ def test_a_bad_option_is_refused_by_name(
     assert_house_error(service.post("/transcribe/micro", files=form), 400, code, name)
 
 
+@pytest.mark.parametrize("name", ["tenant", "priority"])
+def test_what_only_the_gateway_says_is_unknown_to_its_clients(gateway: Running, name: str) -> None:
+    form = [(name, (None, "bulk")), ("file", ("a", SPEECH))]
+    answer = gateway.post("/transcribe/micro", files=form)
+    assert_house_error(answer, 400, "unknown_parameter", name)
+
+
 def test_a_broken_multipart_body_is_refused(service: Running) -> None:
     answer = service.post(
         "/transcribe/micro",
@@ -176,15 +183,27 @@ def test_a_request_id_is_kept_when_it_is_sane_and_replaced_when_it_is_not(servic
     assert replaced.headers["x-request-id"].startswith("req_")
 
 
-def test_the_openapi_page_documents_every_error_with_an_example(gateway: Running) -> None:
+@pytest.mark.parametrize(
+    ("path", "own"),
+    [
+        ("/transcribe/{model}", {"403"}),
+        ("/v1/audio/transcriptions", {"501"}),
+        ("/v1/audio/translations", {"501"}),
+    ],
+)
+def test_the_openapi_page_documents_every_field_and_every_error_with_an_example(
+    gateway: Running, path: str, own: set[str]
+) -> None:
     schema = gateway.get("/openapi.json").json()
-    route = schema["paths"]["/transcribe/{model}"]["post"]
-    assert {"400", "401", "403", "404", "408", "413", "500", "502", "503", "504", "507"} <= set(
-        route["responses"]
-    )
-    for status, response in route["responses"].items():
-        if status.startswith(("4", "5")) and status != "422":
-            assert response["content"]["application/json"]["examples"]
+    route = schema["paths"][path]["post"]
+    statuses = {"400", "401", "404", "408", "413", "500", "502", "503", "504", "507"} | own
+    assert set(route["responses"]) == statuses | {"200", "default"}
+    for status in statuses:
+        assert route["responses"][status]["content"]["application/json"]["examples"]
+    form = route["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert {"file", "response_format", "language", "beam_size", "max_line_width"} <= set(form)
+    assert not {"tenant", "priority"} & set(form)
+    assert "$ref" not in str(form)
     assert schema["components"]["securitySchemes"]
     assert gateway.get("/docs").status_code == 200
 

@@ -19,18 +19,19 @@ from ..openai_form import Asked, MissingField, OpenAIForm, Task
 from ..sse import DONE, EventStream, comment, data
 from ..uploads import Upload
 from ..wire import Event, Failed, Finished, Progress, Segment, Started, Transcript, form_fields
+from .documented import OPENAI_ERRORS, TRANSCRIPTION, TRANSLATION
 from .transcribe import collect
 
 router = APIRouter(prefix="/v1", dependencies=[Depends(require_openai_key)], tags=["openai"])
 
 
-@router.post("/audio/transcriptions")
+@router.post("/audio/transcriptions", openapi_extra=TRANSCRIPTION, responses=OPENAI_ERRORS)
 async def transcriptions(request: Request) -> Response:
     """Turn one uploaded file into text, as OpenAI's route of the same name does."""
     return await _answer(request, "transcribe")
 
 
-@router.post("/audio/translations")
+@router.post("/audio/translations", openapi_extra=TRANSLATION, responses=OPENAI_ERRORS)
 async def translations(request: Request) -> Response:
     """Turn one uploaded file into English text, as OpenAI's route of the same name does."""
     return await _answer(request, "translate")

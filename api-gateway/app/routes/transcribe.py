@@ -2,36 +2,17 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import closing
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from fastapi import APIRouter, Depends, Path, Request
-from fastapi.openapi.models import Example
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel
 
 from ..auth import require_key
 from ..deps import resolve_model, settings_of, worker_of
-from ..edge import documented, until_disconnect
-from ..errors import (
-    AudioTooLong,
-    FileTooLarge,
-    InvalidAudio,
-    InvalidKey,
-    InvalidRequest,
-    MissingKey,
-    ModelNotFound,
-    ModelPending,
-    Overloaded,
-    RemoteError,
-    RequestTimeout,
-    ServiceError,
-    StorageFull,
-    UnknownParameter,
-    UnsupportedMedia,
-    WorkerLost,
-    WorkerTimeout,
-    WorkerUnreachable,
-)
+from ..edge import until_disconnect
+from ..errors import InvalidRequest, RemoteError, UnknownParameter, WorkerLost
+from ..fields import GATEWAYS_OWN
 from ..formats.style import SubtitleStyle, read_style, with_words
 from ..formats.subtitles import srt, vtt
 from ..uploads import Upload
@@ -45,48 +26,13 @@ from ..wire import (
     form_fields,
     read_options,
 )
+from .documented import ERRORS, MODEL_EXAMPLES, upload_body
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 
-UPLOAD_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "response_format": {"enum": get_args(ResponseFormat), "default": "json"},
-                        **Options.model_json_schema()["properties"],
-                        **SubtitleStyle.model_json_schema()["properties"],
-                    },
-                }
-            }
-        },
-    }
-}
-ERRORS = documented(
-    InvalidRequest("beam_size: Input should be less than or equal to 20", param="beam_size"),
-    UnknownParameter("Unknown parameter: 'colour'", param="colour"),
-    InvalidAudio("The file is empty", param="file"),
-    UnsupportedMedia("Not an audio or video file that can be read", param="file"),
-    MissingKey("Missing bearer token"),
-    InvalidKey("Invalid token"),
-    ModelNotFound("The model 'x' does not exist or you do not have access to it.", param="model"),
-    RequestTimeout("The request took too long to arrive"),
-    FileTooLarge("The upload is larger than the limit of 1073741824 bytes", param="file"),
-    AudioTooLong("The audio is longer than the limit of 14400 seconds", param="file"),
-    ServiceError("Internal server error"),
-    WorkerLost("The connection to the model service was lost"),
-    WorkerUnreachable("The model service cannot be reached"),
-    Overloaded("Too many requests are waiting"),
-    ModelPending("The model 'large-v3' is still being fetched", param="model"),
-    WorkerTimeout("The model service gave no sign of life in time"),
-    StorageFull("The server has no room left for uploads"),
+UPLOAD = upload_body(
+    {"response_format": {"enum": list(get_args(ResponseFormat)), "default": "json"}}
 )
-
 router = APIRouter(dependencies=[Depends(require_key)], tags=["transcribe"])
 
 
@@ -113,6 +59,8 @@ class _Form:
                 raise InvalidRequest(f"response_format must be one of {known}", param=name)
             self.response_format = value or "json"  # type: ignore[assignment]
             return
+        if name in GATEWAYS_OWN:
+            raise UnknownParameter(f"Unknown parameter: '{name}'", param=name)
         fields = self._layout if name in SubtitleStyle.model_fields else self.fields
         if name in fields:
             raise InvalidRequest(f"'{name}' was sent twice", param=name)
@@ -134,12 +82,7 @@ class _Form:
         return with_words(options, style) if self.response_format in ("srt", "vtt") else options
 
 
-MODEL_EXAMPLES: dict[str, Example] = {
-    name: {"value": name} for name in ("small", "medium", "large-v3", "large-v3-turbo")
-}
-
-
-@router.post("/transcribe/{model:path}", openapi_extra=UPLOAD_BODY, responses=ERRORS)
+@router.post("/transcribe/{model:path}", openapi_extra=UPLOAD, responses=ERRORS)
 async def transcribe(
     request: Request,
     model: Annotated[str, Path(openapi_examples=MODEL_EXAMPLES)],

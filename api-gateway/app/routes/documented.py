@@ -1,0 +1,115 @@
+"""What the OpenAPI page says of the routes that take a file: their forms, and every error.
+
+The forms are read as they arrive, not by FastAPI, so they are described here by hand; the options
+among them come from the contract and cannot fall out of step.
+"""
+
+from typing import Any
+
+from fastapi.openapi.models import Example
+
+from ..auth import IncorrectKey
+from ..edge import documented
+from ..errors import (
+    AudioTooLong,
+    FileTooLarge,
+    InvalidAudio,
+    InvalidKey,
+    InvalidRequest,
+    MissingKey,
+    ModelNotFound,
+    ModelPending,
+    NotImplementedYet,
+    Overloaded,
+    RequestTimeout,
+    ServiceError,
+    StorageFull,
+    UnknownParameter,
+    UnsupportedMedia,
+    WorkerLost,
+    WorkerTimeout,
+    WorkerUnreachable,
+)
+from ..fields import GATEWAYS_OWN
+from ..formats.style import SubtitleStyle
+from ..wire import Options
+
+MODEL_EXAMPLES: dict[str, Example] = {
+    name: {"value": name} for name in ("small", "medium", "large-v3", "large-v3-turbo")
+}
+
+
+def upload_body(fields: dict[str, Any], required: tuple[str, ...] = ("file",)) -> dict[str, Any]:
+    """Describe a multipart form: a file, a route's own fields, the worker's options, subtitles."""
+    options, style = Options.model_json_schema(), SubtitleStyle.model_json_schema()
+    kinds = options.get("$defs", {})
+    for kind in kinds.values():
+        kind.pop("title", None)
+    schema = {
+        "type": "object",
+        "required": list(required),
+        "properties": {
+            "file": {"type": "string", "format": "binary"},
+            **{
+                name: field | kinds.get(field.get("$ref", "").rpartition("/")[2], {})
+                for name, field in options["properties"].items()
+                if name not in GATEWAYS_OWN
+            },
+            **style["properties"],
+            **fields,
+        },
+    }
+    content = {"multipart/form-data": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+ERRORS = documented(
+    InvalidRequest("beam_size: Input should be less than or equal to 20", param="beam_size"),
+    UnknownParameter("Unknown parameter: 'colour'", param="colour"),
+    InvalidAudio("The file is empty", param="file"),
+    UnsupportedMedia("Not an audio or video file that can be read", param="file"),
+    MissingKey("Missing bearer token"),
+    InvalidKey("Invalid token"),
+    ModelNotFound("The model 'x' does not exist or you do not have access to it.", param="model"),
+    RequestTimeout("The request took too long to arrive"),
+    FileTooLarge("The upload is larger than the limit of 1073741824 bytes", param="file"),
+    AudioTooLong("The audio is longer than the limit of 14400 seconds", param="file"),
+    ServiceError("Internal server error"),
+    WorkerLost("The connection to the model service was lost"),
+    WorkerUnreachable("The model service cannot be reached"),
+    Overloaded("Too many requests are waiting"),
+    ModelPending("The model 'large-v3' is still being fetched", param="model"),
+    WorkerTimeout("The model service gave no sign of life in time"),
+    StorageFull("The server has no room left for uploads"),
+)
+OPENAI_ERRORS = {
+    **{status: response for status, response in ERRORS.items() if status != 403},
+    **documented(
+        MissingKey("You didn't provide an API key."),
+        IncorrectKey("Incorrect API key provided."),
+    ),
+    **documented(NotImplementedYet("diarized_json is not served", param="response_format")),
+}
+
+_STRINGS = {"type": "array", "items": {"type": "string"}}
+_MODEL = {"type": "string", "examples": ["whisper-1", "small"]}
+_FORMATS = ["json", "text", "srt", "verbose_json", "vtt"]
+
+TRANSCRIPTION = upload_body(
+    {
+        "model": _MODEL,
+        "response_format": {"enum": _FORMATS, "default": "json"},
+        "stream": {"type": "boolean", "default": False},
+        "progress": {"type": "boolean", "default": False},
+        "timestamp_granularities[]": {"type": "array", "items": {"enum": ["word", "segment"]}},
+        "include[]": {"type": "array", "items": {"enum": ["logprobs"]}},
+        "languages[]": _STRINGS,
+        "keywords[]": _STRINGS,
+        "chunking_strategy": {"type": "string", "examples": ["auto"]},
+    },
+    required=("file", "model"),
+)
+TRANSLATION = upload_body(
+    {"model": _MODEL, "response_format": {"enum": _FORMATS, "default": "json"}},
+    required=("file", "model"),
+)

@@ -184,6 +184,22 @@ def test_the_decoder_is_never_far_ahead_of_its_reader(cage: Cage) -> None:
             assert os.lseek(file.fileno(), 0, os.SEEK_CUR) < audio.seconds * 3000 + 150_000
 
 
+def test_only_a_death_that_nobody_wished_for_is_in_the_log(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with Cage() as cage:
+        audio, child = begun(cage)
+        process = os.pidfd_open(child)
+        audio.close()
+        wait_for_end(process)
+    with Cage() as cage:
+        audio, child = begun(cage)
+        os.kill(child, signal.SIGSEGV)
+        with audio, pytest.raises(InvalidAudio):
+            list(audio.blocks())
+    assert capfd.readouterr().err.splitlines() == ["a decoder died of its file, status 11"]
+
+
 def test_files_are_decoded_side_by_side(cage: Cage) -> None:
     expected = {path: len(samples_in(cage, path)) for path in FORMATS}
     with ThreadPoolExecutor(8) as threads:

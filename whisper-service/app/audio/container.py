@@ -113,7 +113,8 @@ def _first_track(container: InputContainer) -> AudioStream:
     codec = stream.codec_context
     if codec is None or codec.name not in DECODERS:
         raise UnsupportedMedia("The file's audio is in a codec that is not taken", param="file")
-    check_shape(codec.sample_rate, codec.channels)
+    if codec.sample_rate and codec.channels:  # else only the frames will tell
+        check_shape(codec.sample_rate, codec.channels)
     codec.thread_count = 1
     for other in container.streams:
         if other is not stream:

@@ -38,8 +38,8 @@ class Zygote:
     """Forks children and watches over them; single-threaded, so that forking is safe."""
 
     control: socket.socket
-    channels: dict[int, socket.socket] = field(default_factory=dict)
-    """The child's end of each channel, by the child's process id."""
+    channels: dict[int, socket.socket | None] = field(default_factory=dict)
+    """The child's end of each channel, by the child's process id; None once it has been killed."""
 
     def run(self) -> None:
         """Take jobs until the parent closes its end or dies."""
@@ -54,15 +54,14 @@ class Zygote:
             poll = select.poll()
             poll.register(wake, select.POLLIN)
             poll.register(self.control, select.POLLIN)
-            by_file = {channel.fileno(): pid for pid, channel in self.channels.items()}
+            by_file = {channel.fileno(): pid for pid, channel in self.channels.items() if channel}
             for number in by_file:
                 poll.register(number, 0)
             for number, _ in poll.poll():
                 if number == wake.fileno():
                     wake.recv(4096)
                 elif number in by_file:
-                    # The parent reads no more. The child may be busy, so it is not asked.
-                    os.kill(by_file[number], signal.SIGKILL)
+                    self._kill(by_file[number])
                 elif not self._take_job():
                     return
             self._bury()
@@ -86,14 +85,25 @@ class Zygote:
         os.close(upload)
         return True
 
+    def _kill(self, child: int) -> None:
+        """End a child whose reader has left; it may be busy, so it is not asked."""
+        os.kill(child, signal.SIGKILL)
+        channel = self.channels[child]
+        if channel:
+            channel.close()
+        self.channels[child] = None
+
     def _bury(self) -> None:
         while self.channels:
             child, status = os.waitpid(-1, os.WNOHANG)
             if child == 0:
                 return
-            self.channels.pop(child).close()
+            channel = self.channels.pop(child)
+            if channel is None:
+                continue
             if status != 0:
                 print(f"a decoder died of its file, status {status}", file=sys.stderr, flush=True)
+            channel.close()
 
 
 def _child(zygote: int, job: dict[str, Any], upload: int, channel: socket.socket) -> NoReturn:

@@ -33,9 +33,9 @@ fix: .venv/tests  ## repair format and lint where that can be done by a machine
 	$(BIN)/ruff check --fix .
 
 bench: .venv/tests  ## what it costs: time over the bare model, memory of a large upload, health under load
-	$(BIN)/python bench/overhead.py
-	$(BIN)/python bench/upload_memory.py
-	$(BIN)/python bench/health_under_load.py
+	OMP_WAIT_POLICY=PASSIVE PYTHONPATH=tests $(BIN)/python bench/overhead.py
+	PYTHONPATH=tests $(BIN)/python bench/upload_memory.py
+	PYTHONPATH=tests $(BIN)/python bench/health_under_load.py
 
 lock:  ## compile the locks from the short lists (needs uv)
 	$(LOCK) tests/requirements.in -o tests/requirements.txt

@@ -90,6 +90,7 @@ class OpenAIForm:
             # Among several, the model still chooses freely.
             "languages": len(languages) > 1,
             "task": self.task == "translate" and fields.text("task") is not None,
+            **{f"chunking_strategy.{name}": True for name in _unused_vad(fields)},
             **dict.fromkeys(style.model_fields_set, response_format not in SUBTITLES),
             **dict.fromkeys(_check_speakers(fields), True),
         }
@@ -153,6 +154,11 @@ def _server_vad(fields: Fields) -> ServerVad | None:
             raise MissingField("chunking_strategy has no type", param=name)
         case given:
             return _validated(ServerVad, given, name)
+
+
+def _unused_vad(fields: Fields) -> set[str]:
+    vad = _server_vad(fields)
+    return vad.model_fields_set - {"type"} if vad else set()
 
 
 def _style(fields: Fields) -> SubtitleStyle:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, closing
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -101,6 +102,9 @@ async def _answer(request: Request, task: Task) -> Response:
             )
         transcript = await until_disconnect(request, collect(events))
         request.state.log["duration"] = transcript.duration
+        if asked.options.logprobs and any(s.logprobs is None for s in transcript.segments):
+            # The worker's engine knows of none: better no tokens than an empty list of them.
+            asked = replace(asked, ignored=[*asked.ignored, "include"])
         return _whole(asked, transcript, _headers(asked, began))
     raise AssertionError("an exit stack passes every exception on")
 
@@ -108,7 +112,8 @@ async def _answer(request: Request, task: Task) -> Response:
 def _whole(asked: Asked, transcript: Transcript, headers: dict[str, str]) -> Response:
     match asked.response_format:
         case "json":
-            shape = shapes.transcription(transcript, logprobs=asked.options.logprobs)
+            logprobs = asked.options.logprobs and "include" not in asked.ignored
+            shape = shapes.transcription(transcript, logprobs=logprobs)
             return JSONResponse(shape, headers=headers)
         case "verbose_json":
             shape = shapes.verbose(

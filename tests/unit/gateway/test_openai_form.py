@@ -86,6 +86,11 @@ def test_a_chunking_strategy_turns_speech_detection_on(sent: list[tuple[str, str
     assert read(*sent).options.vad_filter is True
 
 
+def test_the_numbers_of_a_chunking_strategy_are_named_as_ignored() -> None:
+    asked = read(("chunking_strategy", '{"type": "server_vad", "threshold": 0.4}'))
+    assert asked.ignored == ["chunking_strategy.threshold"]
+
+
 @pytest.mark.parametrize("value", ["", "null"])
 def test_no_chunking_strategy_leaves_the_workers_default(value: str) -> None:
     assert read(("chunking_strategy", value)).options.vad_filter is None

@@ -66,7 +66,9 @@ def serve(app: FastAPI, protocol: type = DeadlineProtocol) -> Iterator[Running]:
 @contextmanager
 def serve_worker(**settings: object) -> Iterator[Running]:
     """A worker with the shipped model, once that is ready."""
-    chosen = WorkerSettings.model_validate({"whisper_models": ["micro"], **settings})
+    chosen = WorkerSettings.model_validate(
+        {"whisper_models": ["micro"], "whisper_cpu_threads": 1, **settings}
+    )
     with serve(create_worker(chosen)) as worker:
         ready = threading.Event()
         while worker.get("/readyz").status_code != 200:

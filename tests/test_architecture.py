@@ -30,7 +30,8 @@ LAYERS = {
         {"vad", "mel"},
         {"engine", "windows", "hub"},
         {"scheduler"},
-        {"decoding", "models"},
+        {"decoding"},
+        {"models"},
         {"transcribe"},
         {"routes", "health"},
         {"main"},
@@ -42,8 +43,8 @@ ONLY_THERE = {
     "worker": {
         "httpx": set(),
         "av": {"audio"},
-        "ctranslate2": {"engine", "decoding", "hub"},
-        "faster_whisper": {"engine", "decoding", "hub", "vad", "mel"},
+        "ctranslate2": {"engine", "hub"},
+        "faster_whisper": {"decoding", "hub", "vad", "mel", "windows"},
     },
 }
 

@@ -87,8 +87,6 @@ class OpenAIForm:
             "timestamp_granularities": granularities and not timed,
             "include": logprobs and response_format != "json",
             "progress": progress and not stream,
-            # Among several, the model still chooses freely.
-            "languages": len(languages) > 1,
             "task": self.task == "translate" and fields.text("task") is not None,
             **{f"chunking_strategy.{name}": True for name in _unused_vad(fields)},
             **dict.fromkeys(style.model_fields_set, response_format not in SUBTITLES),
@@ -124,18 +122,26 @@ class OpenAIForm:
         return name  # type: ignore[return-value]
 
 
+LISTS = frozenset({"languages", "suppress_tokens"})
+"""Options that are lists; the other ones are single values."""
+
+
 def _options(fields: Fields, task: Task, languages: list[Language], logprobs: bool) -> Options:
     """The worker's options, under its own names and under OpenAI's."""
-    given: dict[str, Any] = {
-        name: fields.text(name) for name in Options.model_fields if name not in GATEWAYS_OWN
-    }
+    plain = Options.model_fields.keys() - GATEWAYS_OWN - LISTS - {"vad_parameters"}
+    given: dict[str, Any] = {name: fields.text(name) for name in plain}
+    given["vad_parameters"] = fields.mapping("vad_parameters")
+    given["suppress_tokens"] = fields.texts("suppress_tokens") or None
     if task == "translate":
         # The route says it, whatever a field says.
         given["task"] = task
     given["prompt"] = given["prompt"] or fields.text("initial_prompt")
     given["hotwords"] = given["hotwords"] or ", ".join(fields.texts("keywords")) or None
-    if given["language"] is None and len(languages) == 1:
-        given["language"] = languages[0]
+    match languages:
+        case [language] if given["language"] is None:
+            given["language"] = language
+        case [_, _, *_]:
+            given["languages"] = languages
     if given["vad_filter"] is None and _server_vad(fields) is not None:
         given["vad_filter"] = True
     if logprobs:

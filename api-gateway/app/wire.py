@@ -9,12 +9,64 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from .errors import InvalidRequest, UnknownParameter
 from .languages import language_code
 
 Language = Annotated[str, AfterValidator(language_code)]
+
+
+def _read_json(value: Any) -> Any:
+    """Form fields are text: an object is written as JSON."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError as exc:
+            raise ValueError("is not valid JSON") from exc
+    return value
+
+
+def _read_list(value: Any) -> Any:
+    """Form fields are text: a list is written as JSON or with commas."""
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return _read_json(value)
+
+
+class VadParameters(BaseModel):
+    """How speech is told from silence; faster-whisper's names."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    threshold: float = Field(0.5, gt=0, lt=1)
+    """Speech probability from which on it is speech."""
+    neg_threshold: float | None = Field(None, ge=0, lt=1)
+    """Probability below which speech ends; unset is 0.15 below `threshold`."""
+    min_speech_duration_ms: int = Field(0, ge=0, le=60_000)
+    """Shorter speech is dropped."""
+    max_speech_duration_s: float | None = Field(None, ge=1, le=3600)
+    """Longer speech is split at its last short silence; unset never splits."""
+    min_silence_duration_ms: int = Field(2000, ge=0, le=60_000)
+    """Silence that ends a stretch of speech."""
+    speech_pad_ms: int = Field(400, ge=0, le=5_000)
+    """What is kept on both sides of speech."""
+
+
+Languages = Annotated[list[Language], BeforeValidator(_read_list), Field(max_length=100)]
+TokenIds = Annotated[
+    list[Annotated[int, Field(ge=-1)]], BeforeValidator(_read_list), Field(max_length=10_000)
+]
 
 
 class Options(BaseModel):
@@ -30,18 +82,72 @@ class Options(BaseModel):
     """`translate` gives English text."""
     prompt: str | None = Field(None, max_length=100_000)
     """Text that sets style and spelling; its last 223 tokens count."""
+    prefix: str | None = Field(None, max_length=10_000)
+    """Text that the first window begins with."""
     hotwords: str | None = Field(None, max_length=100_000)
-    """Words that are likely to be said, in every window; blank means none."""
+    """Words that are likely to be said, told to every window but one with a `prefix`; blank means none."""
     temperature: float | None = Field(None, ge=0, le=1)
     """0 or unset is Whisper's fallback ladder; above 0 is that number alone."""
     beam_size: int | None = Field(None, ge=1, le=20)
     """Hypotheses followed at temperature 0."""
+    best_of: int = Field(5, ge=1, le=20)
+    """Samples drawn at temperatures above 0; the best counts."""
+    patience: float = Field(1.0, gt=0, le=4)
+    """Beam search goes on until `beam_size * patience` hypotheses are complete."""
+    length_penalty: float = Field(1.0, ge=0, le=4)
+    """Exponent of the length by which hypotheses are compared."""
+    repetition_penalty: float = Field(1.0, gt=0, le=4)
+    """Above 1, tokens that were said already get less likely."""
+    no_repeat_ngram_size: int = Field(0, ge=0, le=100)
+    """Runs of so many tokens never come twice; 0 is off."""
+    compression_ratio_threshold: float = Field(2.4, gt=0)
+    """Text that compresses better than this is repetition: the next temperature is tried."""
+    log_prob_threshold: float = Field(-1.0, le=0)
+    """Mean log-probability below which the next temperature is tried."""
+    no_speech_threshold: float = Field(0.6, ge=0, le=1)
+    """Probability of no speech above which an unlikely window is silence."""
+    condition_on_previous_text: bool | None = None
+    """Tell each window what was said before; unset is false with `vad_filter`, else true."""
+    prompt_reset_on_temperature: float = Field(0.5, ge=0, le=1)
+    """After a window that needed a higher temperature, what was said before is forgotten."""
+    suppress_blank: bool = True
+    """A window never begins with nothing."""
+    suppress_tokens: TokenIds = [-1]
+    """Token ids that are never said; -1 stands for symbols that are not speech."""
+    without_timestamps: bool | None = None
+    """Decode text alone, with times from alignment; unset is true for windows cut by the VAD."""
+    max_initial_timestamp: float = Field(1.0, ge=0, le=30)
+    """Latest start of a window's first segment, in seconds."""
     vad_filter: bool | None = None
     """Skip what is not speech."""
+    vad_parameters: Annotated[VadParameters, BeforeValidator(_read_json)] = VadParameters()
+    """JSON object: how speech is told from silence."""
     word_timestamps: bool = False
     """Add start, end and probability of each word."""
+    hallucination_silence_threshold: float | None = Field(None, gt=0)
+    """With word timestamps: skip silences longer than this around text that may be invented."""
     logprobs: bool = False
     """Add the log-probability of each token of the text."""
+    languages: Languages | None = None
+    """Languages that are expected; see `on_other_language`."""
+    on_other_language: Literal["allow", "nearest", "reject"] = "nearest"
+    """What to do when another than `languages` is heard: take it, take the likeliest of them, or 400."""
+    language_detection_threshold: float = Field(0.5, ge=0, le=1)
+    """Probability from which on one window settles the language."""
+    language_detection_segments: int = Field(1, ge=1, le=20)
+    """Windows that are heard for the language; without a clear one the majority decides."""
+    multilingual: bool = False
+    """Detect the language of every window anew."""
+    doubtful: Literal["keep", "flag", "drop"] = "flag"
+    """Segments that may be invented: keep as they are, add `flags` with reasons, or leave out."""
+    adaptive_window: bool | None = None
+    """Encode a short clip at its own length: much faster, with a risk of worse text."""
+    deadline: float | None = Field(None, gt=0)
+    """Seconds; a request that cannot end by then is refused at once."""
+    tenant: str = Field("", max_length=256)
+    """Who shares the worker fairly with others; set by the gateway alone."""
+    priority: Literal["live", "interactive", "bulk"] = "interactive"
+    """Class in the queue; set by the gateway alone."""
 
 
 def read_options(fields: Mapping[str, Any]) -> Options:
@@ -53,6 +159,7 @@ def read_options(fields: Mapping[str, Any]) -> Options:
         first = exc.errors()[0]
         param = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
+            param = ".".join(str(part) for part in first["loc"])
             raise UnknownParameter(f"Unknown parameter: '{param}'", param=param) from exc
         raise InvalidRequest(f"{param}: {first['msg']}", param=param) from exc
 
@@ -110,6 +217,8 @@ class Segment(_Reply):
     no_speech_prob: float
     words: list[Word] | None = None
     logprobs: list[TokenLogprob] | None = None
+    flags: list[str] = []
+    """Why the text may be wrong: repetition, low_logprob, no_speech, outside_speech, language_switch."""
 
 
 class Progress(_Reply):
@@ -171,6 +280,14 @@ class Transcript(Finished):
     type: Literal["finished"] = Field("finished", exclude=True)
     text: str
     segments: list[Segment]
+
+
+class DetectedLanguage(_Reply):
+    """Which language is spoken; null when nothing is said. Probabilities of all languages, 0 to 1."""
+
+    language: str | None
+    language_probability: float | None = None
+    probabilities: dict[str, float] = {}
 
 
 class Admission(BaseModel):

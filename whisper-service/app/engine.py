@@ -1,31 +1,54 @@
-"""One Whisper model on one device: load it, prove it with a warm-up, transcribe with it, let it go."""
+"""One Whisper model on one device: load it, prove it, and run single calls of CTranslate2 on it.
+
+The engine knows tensors and threads, not requests: batches are made by the scheduler, and what a batch
+means is `decoding`'s. All calls come from inference threads and release the GIL.
+
+On a CPU each window is encoded alone, since encoding gains nothing from a batch there, and the outputs
+are put together for decoding, which does; what was encoded is kept for the next temperature. On CUDA
+the encoder's outputs cannot be put together or taken apart without copying through the host, so
+windows are stacked before they are encoded, as one batch.
+"""
 
 import ctypes
 import importlib.util
+import json
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ctranslate2
 import numpy as np
-from faster_whisper import WhisperModel
-from faster_whisper.transcribe import Segment, TranscriptionInfo
-from faster_whisper.vad import get_speech_timestamps
+import numpy.typing as npt
 
-from .languages import LANGUAGES
 from .settings import Settings
-from .wire import ModelInfo, Options
 
 log = logging.getLogger(__name__)
 
-SAMPLE_RATE = 16_000
-WhisperSegment = Segment
+Mel = npt.NDArray[np.float32]
+
+FRAMES = 3000
+"""Mel frames of 10 ms in a full window."""
+UNLOAD_WAIT_SECONDS = 0.01
+CPU_BATCH = 4
+CUDA_BATCH = 16
+CUDA_BATCH_LARGE = 8
+"""For decoders of more than LARGE_DECODER layers, whose caches take 0.25 GB for each window."""
+LARGE_DECODER = 24
+THREADS_PER_WORKER = 8
+"""More threads than this on one window gain little; then more workers are better."""
 
 
 class EngineError(Exception):
     """The model cannot be put on the device; the message is one sentence for operators."""
+
+
+class OutOfMemory(Exception):
+    """The device has no room for this batch; a smaller one may do."""
 
 
 def resolve_device(settings: Settings) -> tuple[str, str]:
@@ -71,72 +94,161 @@ def usable_cpus() -> int:
     return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
 
 
-def speech_samples(samples: np.ndarray) -> int:
-    """How many of these samples are speech."""
-    return sum(span["end"] - span["start"] for span in get_speech_timestamps(samples))
+def share_threads(cpus: int, *, workers: int = 0, threads: int = 0) -> tuple[int, int]:
+    """Workers and threads of each, so that together they fill `cpus`; 0 means chosen here."""
+    workers = workers or max(1, cpus // (threads or THREADS_PER_WORKER))
+    return workers, threads or max(1, cpus // workers)
 
 
 class Engine:
-    """A warm model. One request computes at a time; the others wait in line."""
+    """A warm model."""
 
     def __init__(self, name: str, directory: Path, settings: Settings) -> None:
-        """Load from `directory`; raises EngineError."""
-        self._settings = settings
-        self._turn = threading.Lock()
-        device, compute_type = resolve_device(settings)
-        try:
-            self._whisper = WhisperModel(
-                str(directory),
-                device=device,
-                compute_type=compute_type,
-                cpu_threads=settings.whisper_cpu_threads or usable_cpus(),
-                local_files_only=True,
+        """Load from `directory` and warm up; raises EngineError."""
+        self.name = name
+        self.directory = directory
+        self.device, compute_type = resolve_device(settings)
+        on_cpu = self.device == "cpu"
+        self.workers, threads = share_threads(
+            usable_cpus() if on_cpu else THREADS_PER_WORKER,
+            workers=settings.whisper_workers or (0 if on_cpu else 1),
+            threads=settings.whisper_cpu_threads,
+        )
+        chosen = settings.whisper_compute_type
+        candidates = [compute_type] if chosen else list(dict.fromkeys([compute_type, "float32"]))
+        for number, kind in enumerate(candidates, 1):
+            try:
+                self._whisper = ctranslate2.models.Whisper(
+                    str(directory),
+                    device=self.device,
+                    compute_type=kind,
+                    inter_threads=self.workers,
+                    intra_threads=threads,
+                )
+                self.multilingual: bool = self._whisper.is_multilingual
+                self.mels: int = self._whisper.n_mels
+                self.warm_up_seconds = self._warm_up()
+                break
+            except (RuntimeError, ValueError, OutOfMemory) as exc:
+                if number == len(candidates):
+                    raise EngineError(f"'{name}' could not be loaded: {exc}") from exc
+                log.warning("%s does not run in %s (%s); trying the next", name, kind, exc)
+        self.max_batch_size = settings.whisper_max_batch_size or self._usual_batch_size()
+        log.info(
+            "%s runs on %s in %s, %d x %d threads, at most %d windows in a batch",
+            *(name, self.device, self._whisper.compute_type, self.workers, threads),
+            self.max_batch_size,
+        )
+
+    def _usual_batch_size(self) -> int:
+        if self.device == "cpu":
+            return CPU_BATCH
+        return CUDA_BATCH_LARGE if _decoder_layers(self.directory) > LARGE_DECODER else CUDA_BATCH
+
+    def _warm_up(self) -> float:
+        """Run every call once on silence: a missing cuBLAS, for one, appears first here."""
+        silence = np.zeros((self.mels, FRAMES), np.float32)
+        began = time.monotonic()
+        view, _ = self.encode([silence], [None])
+        if self.multilingual:
+            self.detect_language(view)
+        start = [50258, 50259, 50359] if self.multilingual else [50257]
+        [result] = self.generate(view, [start], beam_size=1, max_length=len(start) + 8)
+        self.align(view, [0], start, [[*result.sequences_ids[0], 11][:1]], [FRAMES])
+        return time.monotonic() - began
+
+    # --- single calls ---------------------------------------------------------------------------
+
+    def encode(
+        self, mels: Sequence[Mel], known: Sequence[Any | None]
+    ) -> tuple[Any, list[Any | None]]:
+        """Encode windows of equal length; `known` are outputs of earlier calls where there are any.
+
+        Returns the output of all together, shape (windows, frames / 2, features), and of each alone
+        where it can be used again.
+        """
+        with _translated():
+            if self.device != "cpu":
+                if len(mels) == 1:
+                    one = known[0] if known[0] is not None else self._encode(np.stack(mels))
+                    return one, [one]
+                return self._encode(np.stack(mels)), [None] * len(mels)
+            each = [
+                output if output is not None else self._encode(mel[np.newaxis])
+                for mel, output in zip(mels, known, strict=True)
+            ]
+        return _together(each), each
+
+    def _encode(self, mels: Mel) -> Any:
+        return self._whisper.encode(_view(mels))
+
+    def generate(self, encoded: Any, prompts: list[list[int]], **options: Any) -> list[Any]:
+        """Decode; `options` are those of `ctranslate2.models.Whisper.generate`."""
+        with _translated():
+            return list(self._whisper.generate(encoded, prompts, **options))
+
+    def detect_language(self, encoded: Any) -> list[list[tuple[str, float]]]:
+        """Languages of each window as ("<|en|>", probability), likeliest first."""
+        with _translated():
+            return list(self._whisper.detect_language(encoded))
+
+    def align(
+        self,
+        encoded: Any,
+        members: list[int],
+        start: list[int],
+        texts: list[list[int]],
+        frames: list[int],
+    ) -> list[Any]:
+        """Find where the tokens of `texts` are said in the windows `members` of the batch."""
+        with _translated():
+            if len(members) == encoded.shape[0]:
+                return list(self._whisper.align(encoded, start, texts, frames))
+            if self.device == "cpu":
+                rows = _view(np.ascontiguousarray(np.asarray(encoded)[members]))
+                return list(self._whisper.align(rows, start, texts, frames))
+            # Rows cannot be taken from the device: the others are given nothing to align.
+            every = dict(zip(members, zip(texts, frames, strict=True), strict=True))
+            rows = [every.get(n, ([], FRAMES)) for n in range(encoded.shape[0])]
+            results = self._whisper.align(
+                encoded, start, [r[0] for r in rows], [r[1] for r in rows]
             )
-            # Only computing shows that everything is there: a missing cuBLAS appears first here.
-            silence = np.zeros(SAMPLE_RATE, np.float32)
-            for _ in self._whisper.transcribe(silence, language="en", max_new_tokens=4)[0]:
-                pass
-        except (RuntimeError, ValueError) as exc:
-            raise EngineError(f"'{name}' could not be loaded: {exc}") from exc
-        multilingual = self._whisper.model.is_multilingual
-        can_translate = multilingual and not any(part in name for part in ("turbo", "distil"))
-        self.info = ModelInfo(
-            id=name,
-            status="ready",
-            languages=list(LANGUAGES) if multilingual else ["en"],
-            tasks=["transcribe", "translate"] if can_translate else ["transcribe"],
-        )
-        log.info("%s runs on %s in %s", name, device, compute_type)
+            return [results[n] for n in members]
 
-    def transcribe(
-        self, samples: np.ndarray, options: Options
-    ) -> tuple[Iterable[Segment], TranscriptionInfo]:
-        """Decode float32 mono 16 kHz samples; segments come as they are decoded, in this thread."""
-        settings = self._settings
-        vad_filter = (
-            settings.whisper_vad_filter if options.vad_filter is None else options.vad_filter
-        )
-        ladder = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-        segments: Iterator[Segment]
-        segments, info = self._whisper.transcribe(
-            samples,
-            language=options.language or settings.whisper_language,
-            task=options.task,
-            initial_prompt=options.prompt,
-            hotwords=(options.hotwords or "").strip() or None,
-            temperature=options.temperature or ladder,
-            beam_size=options.beam_size or settings.whisper_beam_size,
-            vad_filter=vad_filter,
-            word_timestamps=options.word_timestamps,
-            condition_on_previous_text=not vad_filter,
-        )
-        return self._in_turn(segments), info
-
-    def _in_turn(self, segments: Iterator[Segment]) -> Iterator[Segment]:
-        with self._turn:
-            yield from segments
+    # --- the end --------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Give the model's memory back once the request that computes has ended."""
-        with self._turn:
-            del self._whisper
+        """Give the model's memory back. The caller sees to it that no call is running.
+
+        CTranslate2 unloads silently nothing while a finished job is still being cleaned up.
+        """
+        waiting = threading.Event()
+        while self._whisper.model_is_loaded:
+            self._whisper.unload_model()
+            waiting.wait(UNLOAD_WAIT_SECONDS)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as exc:
+        if isinstance(exc, MemoryError) or "out of memory" in str(exc).lower():
+            raise OutOfMemory(str(exc)) from exc
+        raise
+
+
+def _view(array: Mel) -> Any:
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(array, np.float32))
+
+
+def _together(outputs: list[Any]) -> Any:
+    if len(outputs) == 1:
+        return outputs[0]
+    return _view(np.concatenate([np.asarray(output) for output in outputs]))
+
+
+def _decoder_layers(directory: Path) -> int:
+    """Decoder layers, told by the alignment heads, which lie in the upper half; 0 when unknown."""
+    heads = json.loads((directory / "config.json").read_text()).get("alignment_heads", [])
+    return max((layer + 1 for layer, _ in heads), default=0)

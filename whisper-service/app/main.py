@@ -13,8 +13,10 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from . import health, routes
+from .audio import Cage
+from .decoding.station import Station
 from .edge import install_edge
-from .engine import Engine, resolve_device
+from .engine import resolve_device
 from .logs import configure_logging
 from .models import Models
 from .server import serve
@@ -31,8 +33,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the worker; models begin to load when it starts."""
     settings = settings or load_settings()
 
-    def load(name: str, directory: Path) -> Engine:
-        return Engine(name, directory, settings)
+    def load(name: str, directory: Path) -> Station:
+        return Station(name, directory, settings)
 
     models = Models(settings, load)
 
@@ -41,7 +43,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         loading = threading.Thread(target=_load_models, args=(models,), daemon=True)
         loading.start()
         try:
-            yield
+            with Cage() as cage:
+                app.state.transcriber = Transcriber(settings, models, cage)
+                yield
         finally:
             await asyncio.to_thread(models.close)
             await asyncio.to_thread(loading.join, LOADING_SECONDS)
@@ -49,7 +53,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(title="whisper-service", lifespan=lifespan)
     app.state.settings = settings
     app.state.models = models
-    app.state.transcriber = Transcriber(settings, models)
     app.include_router(routes.router)
     app.include_router(health.router)
     install_edge(app)

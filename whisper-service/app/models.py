@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .engine import Engine, EngineError
+from .decoding.station import Station
+from .engine import EngineError
 from .errors import ModelNotFound, ModelPending, ModelUnavailable
 from .hub import ModelUnobtainable, find_model
 from .settings import Settings
@@ -15,23 +16,23 @@ from .wire import FailedModel, Health, ModelInfo, PendingModel
 
 log = logging.getLogger(__name__)
 
-Load = Callable[[str, Path], Engine]
+Load = Callable[[str, Path], Station]
 
 
 @dataclass
 class _Entry:
-    """One configured model; exactly one of engine and reason is set once it is not pending."""
+    """One configured model; exactly one of station and reason is set once it is not pending."""
 
     name: str
     stage: str = "waiting"
     progress: float | None = None
-    engine: Engine | None = None
+    station: Station | None = None
     reason: str | None = None
 
 
 @dataclass
 class Models:
-    """The configured models in their order; `load_all` fills them, requests ask for their engines."""
+    """The configured models in their order; `load_all` fills them, requests ask for their stations."""
 
     settings: Settings
     load: Load
@@ -42,8 +43,8 @@ class Models:
         names = (name.partition("@")[0] for name in self.settings.whisper_models)
         self._entries = {name: _Entry(name) for name in names}
 
-    def engine(self, name: str) -> Engine:
-        """Return the warm engine of a model.
+    def station(self, name: str) -> Station:
+        """Return a warm model with its queue.
 
         Raises ModelNotFound, ModelPending while it is being fetched or loaded, ModelUnavailable
         when that has failed.
@@ -51,8 +52,8 @@ class Models:
         entry = self._entries.get(name)
         if entry is None:
             raise ModelNotFound(f"The model '{name}' is not served here", param="model")
-        if entry.engine is not None:
-            return entry.engine
+        if entry.station is not None:
+            return entry.station
         if entry.reason is not None:
             raise ModelUnavailable(f"The model '{name}' could not be loaded", param="model")
         raise ModelPending(f"The model '{name}' is still {entry.stage}", retry_after=10)
@@ -80,7 +81,7 @@ class Models:
                 report=report,
             )
             entry.stage, entry.progress = "loading", None
-            entry.engine = self.load(entry.name, directory)
+            entry.station = self.load(entry.name, directory)
         except (ModelUnobtainable, EngineError) as exc:
             entry.reason = str(exc)
             log.error("model %s failed: %s", entry.name, exc)
@@ -94,20 +95,21 @@ class Models:
         """Stop loading after the current model and release the loaded ones."""
         self._stopping.set()
         for entry in self._entries.values():
-            if entry.engine is not None:
-                entry.engine.close()
+            if entry.station is not None:
+                entry.station.close()
 
     def health(self) -> Health:
-        """`ok` once a model serves, `loading` before; what is pending and what failed."""
+        """`ok` once a model serves, `loading` before, `stalled` when one has stopped working."""
         entries = self._entries.values()
-        loaded = [entry.name for entry in entries if entry.engine]
+        loaded = [entry.name for entry in entries if entry.station]
+        is_well = all(entry.station.is_well for entry in entries if entry.station)
         return Health(
-            status="ok" if loaded else "loading",
+            status=("ok" if is_well else "stalled") if loaded else "loading",
             loaded_models=loaded,
             pending=[
                 PendingModel(model=entry.name, stage=entry.stage, progress=entry.progress)
                 for entry in entries
-                if entry.engine is None and entry.reason is None
+                if entry.station is None and entry.reason is None
             ],
             failed=[
                 FailedModel(model=entry.name, reason=entry.reason)
@@ -120,8 +122,8 @@ class Models:
         """What each configured model can do; of those not loaded yet, only the name and state."""
         infos = []
         for entry in self._entries.values():
-            if entry.engine is not None:
-                infos.append(entry.engine.info)
+            if entry.station is not None:
+                infos.append(entry.station.info)
             else:
                 status = "pending" if entry.reason is None else "failed"
                 infos.append(ModelInfo.model_validate({"id": entry.name, "status": status}))

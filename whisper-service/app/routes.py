@@ -26,7 +26,16 @@ from .errors import (
 from .settings import Settings
 from .transcribe import Transcriber, collect
 from .uploads import receive_upload
-from .wire import Admission, Event, Finished, ModelInfo, Options, Transcript, read_options
+from .wire import (
+    Admission,
+    DetectedLanguage,
+    Event,
+    Finished,
+    ModelInfo,
+    Options,
+    Transcript,
+    read_options,
+)
 
 JSON_LINES = "application/jsonl"
 bearer = HTTPBearer(auto_error=False, description="WORKER_TOKEN, where it is set")
@@ -103,16 +112,30 @@ async def transcribe(request: Request, model: str) -> Transcript:
     return ClosingStream(_lines(first, events), media_type=JSON_LINES)  # type: ignore[return-value]
 
 
+@router.post("/detect-language/{model:path}", openapi_extra=UPLOAD_BODY, responses=ERRORS)
+async def detect_language(request: Request, model: str) -> DetectedLanguage:
+    """Say which language is spoken in one uploaded file; null when nobody speaks."""
+    transcriber: Transcriber = request.app.state.transcriber
+    settings: Settings = request.app.state.settings
+    request.state.log["model"] = model
+    transcriber.admit(model)
+    upload = await receive_upload(
+        request, max_bytes=settings.max_upload_bytes, folder=settings.whisper_temp_dir
+    )
+    work = transcriber.detect_language(model, upload, request.state.request_id)
+    return await until_disconnect(request, work)
+
+
 @router.post("/admission/{model:path}", responses=ERRORS, status_code=204)
 async def admission(request: Request, model: str, asked: Admission) -> Response:
     """Say before an upload whether it would be taken: 204, or the error that it would get."""
     transcriber: Transcriber = request.app.state.transcriber
     settings: Settings = request.app.state.settings
-    read_options(asked.options)
+    options = read_options(asked.options)
     if asked.size is not None and asked.size > settings.max_upload_bytes:
         message = f"The upload is larger than the limit of {settings.max_upload_bytes} bytes"
         raise FileTooLarge(message, param="file")
-    transcriber.admit(model)
+    transcriber.admit(model, options)
     return Response(status_code=204)
 
 

@@ -63,6 +63,12 @@ class Settings(BaseSettings):
     """Language of requests that name none; unset detects it."""
     whisper_cpu_threads: NonNegativeInt = 0
     """Threads that compute on a CPU; 0 takes what the container may use."""
+    whisper_workers: NonNegativeInt = 0
+    """Batches computed at the same time; 0 is one for every 8 processors, and one on CUDA."""
+    whisper_max_batch_size: NonNegativeInt = 0
+    """Windows decoded together at most; 0 takes what suits device and model (4 on CPU, 8 or 16 on CUDA)."""
+    whisper_adaptive_window: bool = False
+    """Encode short clips at their own length instead of 30 s: much faster, with a risk of worse text."""
     whisper_offline: bool = False
     """Never ask the hub: models come from the cache or a directory."""
     whisper_cache_dir: Path | None = None
@@ -71,6 +77,8 @@ class Settings(BaseSettings):
     """Where uploads wait while they are transcribed; unset is the system's."""
     whisper_max_queue: PositiveInt = 64
     """Requests that may wait; the next gets 503."""
+    whisper_max_queue_seconds: PositiveFloat = 24 * 3600
+    """Seconds of audio that may wait; a request beyond it gets 503, unless nothing waits."""
 
     @field_validator("whisper_models", mode="before")
     @classmethod

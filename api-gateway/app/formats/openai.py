@@ -145,7 +145,8 @@ def _languages(language: str | None) -> list[dict[str, str]]:
 
 
 def _segment(segment: Segment) -> dict[str, Any]:
-    return segment.model_dump(exclude={"type", "words", "logprobs"}, exclude_none=True)
+    left_out = {"type", "words", "logprobs"} | ({"flags"} if not segment.flags else set())
+    return segment.model_dump(exclude=left_out, exclude_none=True)
 
 
 def _word(word: Word) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def upload_body(fields: dict[str, Any], required: tuple[str, ...] = ("file",)) -
         "properties": {
             "file": {"type": "string", "format": "binary"},
             **{
-                name: field | kinds.get(field.get("$ref", "").rpartition("/")[2], {})
+                name: _inlined(field, kinds)
                 for name, field in options["properties"].items()
                 if name not in GATEWAYS_OWN
             },
@@ -61,6 +61,12 @@ def upload_body(fields: dict[str, Any], required: tuple[str, ...] = ("file",)) -
     }
     content = {"multipart/form-data": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(field: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
+    """A field with the object that it refers to, if any, in its place."""
+    kind = kinds.get(field.get("$ref", "").rpartition("/")[2], {})
+    return {name: value for name, value in (kind | field).items() if name != "$ref"}
 
 
 ERRORS = documented(

@@ -192,7 +192,8 @@ def test_keywords_are_the_workers_hotwords() -> None:
 def test_one_candidate_language_is_the_language_and_several_leave_it_open() -> None:
     assert read(("languages[]", "German")).options.language == "de"
     asked = read(("languages[]", "de"), ("languages[]", "en"))
-    assert (asked.options.language, asked.ignored) == (None, ["languages"])
+    assert (asked.options.language, asked.options.languages) == (None, ["de", "en"])
+    assert asked.ignored == []
     assert refused(("languages[]", "xx"))[0] == "languages"
 
 

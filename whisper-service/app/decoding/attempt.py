@@ -1,0 +1,118 @@
+"""One window's way through the engine: the job that waits in the queue, and what comes of it.
+
+An attempt hears one window at one temperature. Attempts share a batch when their recipes are equal,
+since CTranslate2 takes everything in a recipe once per call (engine.md 1.1 of the design: prompts must
+have the start token at the same index; languages and tasks may mix).
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Mel = npt.NDArray[np.float32]
+"""Log-mel of one window, shape (mels, frames)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that one call of the engine takes once for the whole batch; equal recipes share batches."""
+
+    kind: Literal["hear", "decode", "align"]
+    frames: int
+    start_index: int = 0
+    """Where in the prompt the start token is."""
+    timestamps: bool = True
+    temperature: float = 0.0
+    beam_size: int = 5
+    best_of: int = 5
+    patience: float = 1.0
+    length_penalty: float = 1.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    suppress_blank: bool = True
+    suppress_tokens: tuple[int, ...] = ()
+    max_initial_timestamp: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When an attempt is good enough; see Options of the contract."""
+
+    compression_ratio: float = 2.4
+    log_prob: float = -1.0
+    no_speech: float = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A window at one temperature; a job of the scheduler."""
+
+    recipe: Recipe
+    mel: Mel
+    prompt: tuple[int, ...]
+    start: tuple[int, ...]
+    """Start, language and task: what alignment begins with."""
+    frames: int
+    """Frames of `mel` that hold audio."""
+    description: str
+    thresholds: Thresholds = Thresholds()
+    align: bool = False
+    """Find where each token is said, once an attempt is accepted."""
+    detect: bool = False
+    """Hear the window's language first and put it into the prompt."""
+    task: str = "transcribe"
+    text_tokens: tuple[int, ...] = ()
+    """For the kind `align`: the text whose tokens are looked for."""
+    encoded: Any = None
+    """The encoder's output where an earlier attempt has left it."""
+
+    @property
+    def key(self) -> tuple[Recipe, bool]:
+        """What attempts must have in common to share a batch."""
+        return self.recipe, self.detect
+
+    @property
+    def audio_seconds(self) -> float:
+        """What the attempt costs in the queue's fairness."""
+        return max(1.0, self.frames / 100)
+
+    def again(self, temperature: float, encoded: Any) -> "Attempt":
+        """The same window at the next temperature; what was found out already is kept."""
+        return replace(self, recipe=replace(self.recipe, temperature=temperature), encoded=encoded)
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Where each text token is said: DTW path as in faster-whisper's `find_alignment`."""
+
+    tokens: tuple[int, ...]
+    pairs: tuple[tuple[int, int], ...]
+    """(token index, frame of 20 ms) along the path."""
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt gave. `avg_logprob` and the ratios are Whisper's own."""
+
+    tokens: tuple[int, ...] = ()
+    avg_logprob: float = 0.0
+    compression_ratio: float = 0.0
+    no_speech_prob: float = 0.0
+    temperature: float = 0.0
+    needs_fallback: bool = False
+    cut_off: bool = False
+    """The text ended because no more tokens were allowed, not because all was said."""
+    alignment: Alignment | None = None
+    languages: dict[str, float] = field(default_factory=dict)
+    """Probability of each language, where it was heard; likeliest first."""
+    start: tuple[int, ...] = ()
+    encoded: Any = None
+
+    def is_silence(self, thresholds: Thresholds) -> bool:
+        """Whether Whisper takes the window for silence: unlikely text and probably no speech."""
+        return (
+            self.no_speech_prob > thresholds.no_speech and self.avg_logprob <= thresholds.log_prob
+        )

@@ -1,0 +1,56 @@
+"""Why a segment may be wrong: reasons that are told with it; pure.
+
+Nothing is judged by phrases or by language. `language_switch` is found elsewhere, since it takes the
+model to hear it.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+
+from .attempt import Outcome, Thresholds
+
+OUTSIDE_SHARE = 0.2
+"""A segment of which less than this lies in speech was probably invented in silence."""
+REPEATS = 4
+"""A word or phrase said this often in a row is repetition, however short the segment is."""
+
+
+def doubts(
+    *,
+    text: str,
+    outcome: Outcome,
+    thresholds: Thresholds,
+    start: float,
+    end: float,
+    speech: Sequence[tuple[float, float]] | None,
+) -> list[str]:
+    """Reasons to doubt a segment; `speech` are spans in seconds, None where nobody looked."""
+    reasons = []
+    if outcome.compression_ratio > thresholds.compression_ratio or is_repetitive(text):
+        reasons.append("repetition")
+    if outcome.avg_logprob < thresholds.log_prob:
+        reasons.append("low_logprob")
+    if outcome.no_speech_prob > thresholds.no_speech:
+        reasons.append("no_speech")
+    if speech is not None and _share(start, end, speech) < OUTSIDE_SHARE:
+        reasons.append("outside_speech")
+    return reasons
+
+
+def is_repetitive(text: str) -> bool:
+    """Whether one word, or two or three in turn, come REPEATS times in a row."""
+    words = re.findall(r"\w+", text.lower())
+    for size in (1, 2, 3):
+        for offset in range(size):
+            grams = [tuple(words[n : n + size]) for n in range(offset, len(words) - size + 1, size)]
+            if any(len(list(run)) >= REPEATS for _, run in groupby(grams)):
+                return True
+    return False
+
+
+def _share(start: float, end: float, speech: Sequence[tuple[float, float]]) -> float:
+    if end <= start:
+        return 1.0
+    inside = sum(max(0.0, min(end, b) - max(start, a)) for a, b in speech)
+    return inside / (end - start)

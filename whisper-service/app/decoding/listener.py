@@ -1,0 +1,129 @@
+"""One request's windows on their way through the queue: language, temperature ladder, alignment."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..audio import Samples
+from ..mel import log_mel
+from ..scheduler import Lane
+from .attempt import Attempt, Outcome, Recipe
+from .ladder import best_of_the_failed
+from .plan import Plan
+from .step import Step
+from .vocabulary import Vocabulary
+
+FRAME_SAMPLES = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What a window hears: samples of at most 30 s."""
+
+    samples: Samples
+    seek: int
+    """Frame of its passage at which it begins."""
+    is_whole: bool = False
+    """Whether this is all that there is, so that it may be encoded at its own length."""
+    encoded: Any = None
+    """The encoder's output, where the window was heard for its language already."""
+
+    @property
+    def frames(self) -> int:
+        """Frames of 10 ms that hold audio."""
+        return -(-len(self.samples) // FRAME_SAMPLES)
+
+    def cut(self, frames: int) -> "Sound":
+        """Only the first `frames`."""
+        return Sound(self.samples[: frames * FRAME_SAMPLES], self.seek)
+
+
+class Listener:
+    """Hands windows of one request to the scheduler, one attempt after the other."""
+
+    def __init__(self, lane: Lane[Attempt, Outcome], step: Step, name: str) -> None:
+        self.vocabulary: Vocabulary = step.vocabulary
+        self._lane = lane
+        self._step = step
+        self._name = name
+
+    async def hear(self, sound: Sound, plan: Plan) -> Outcome:
+        """The probability of each language in a window."""
+        attempt = await self._attempt(sound, plan, recipe=Recipe("hear", plan.recipe.frames))
+        return await asyncio.wrap_future(self._lane.submit(attempt))
+
+    async def listen(
+        self, sound: Sound, plan: Plan, *, previous: Sequence[int] = (), prefix: str | None = None
+    ) -> Outcome:
+        """The text of a window, from the first temperature that is good enough, or the best of all.
+
+        `temperature` of the outcome is the last one tried, as in the reference.
+        """
+        vocabulary, options = self.vocabulary, plan.options
+        language = plan.language or "en"
+        prompt = vocabulary.prompt(
+            language=language,
+            task=options.task,
+            previous=previous,
+            hotwords=plan.hotwords,
+            prefix=prefix,
+            timestamps=plan.timestamps,
+        )
+        start = vocabulary.start(language, options.task)
+        recipe = replace(plan.recipe, start_index=prompt.index(start[0]))
+        attempt = await self._attempt(sound, plan, recipe=recipe)
+        attempt = replace(
+            attempt,
+            prompt=tuple(prompt),
+            start=tuple(start),
+            align=plan.aligned,
+            detect=options.multilingual and vocabulary.multilingual,
+            task=options.task,
+        )
+        return await self._climb(attempt, plan)
+
+    async def _climb(self, attempt: Attempt, plan: Plan) -> Outcome:
+        outcomes: list[Outcome] = []
+        for temperature in plan.temperatures:
+            encoded = outcomes[-1].encoded if outcomes else attempt.encoded
+            future = self._lane.submit(attempt.again(temperature, encoded), urgent=bool(outcomes))
+            outcomes.append(await asyncio.wrap_future(future))
+            if not outcomes[-1].needs_fallback:
+                return outcomes[-1]
+        best = best_of_the_failed(outcomes, plan.thresholds)
+        if attempt.align and not best.is_silence(plan.thresholds):
+            best = await self._aligned(attempt, best)
+        return replace(best, temperature=plan.temperatures[-1])
+
+    async def _aligned(self, attempt: Attempt, outcome: Outcome) -> Outcome:
+        """Look for the words of a text that was chosen only after all attempts had failed."""
+        text = self._step.spoken(outcome.tokens, attempt.frames)
+        if not text:
+            return outcome
+        job = replace(
+            attempt,
+            recipe=Recipe("align", attempt.recipe.frames),
+            start=outcome.start,
+            text_tokens=text,
+            encoded=outcome.encoded,
+            detect=False,
+        )
+        result = await asyncio.wrap_future(self._lane.submit(job, urgent=True))
+        return replace(outcome, alignment=result.alignment)
+
+    async def _attempt(self, sound: Sound, plan: Plan, *, recipe: Recipe) -> Attempt:
+        frames = plan.window_frames(sound.frames) if sound.is_whole else plan.recipe.frames
+        mels = self._step.engine.mels
+        mel = await asyncio.to_thread(log_mel, sound.samples, mels, frames / 100)
+        begin = sound.seek / 100
+        return Attempt(
+            recipe=replace(recipe, frames=frames),
+            mel=mel,
+            prompt=(),
+            start=(),
+            frames=sound.frames,
+            description=f"{self._name}, {begin:.1f} to {begin + sound.frames / 100:.1f} s",
+            thresholds=plan.thresholds,
+            encoded=sound.encoded,
+        )

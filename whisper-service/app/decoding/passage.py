@@ -1,0 +1,225 @@
+"""The seek loop: a passage of audio of any length, heard window after window.
+
+A passage is a whole file (the sequential strategy) or one window cut by the VAD, which may need more
+than one look: when the model leaves its last segment open, that is heard again from its start. The
+rules are those of the reference (openai/whisper, transcribe.py) in faster-whisper's form
+(`generate_segments`). A text that was cut off by the token limit is never taken: the window is cut at
+its quietest place and heard again. Times are seconds of the passage.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ..audio import SAMPLE_RATE, Samples
+from .attempt import Outcome
+from .listener import FRAME_SAMPLES, Listener, Sound
+from .plan import FULL_FRAMES, Plan
+from .sentences import split_sentences
+from .timestamps import FRAMES_PER_SECOND, Draft, Split, split_by_timestamps
+from .words import add_words, aligned_words, is_anomalous, tidy
+
+SHORTEST_REDONE_FRAMES = 400
+"""A window this short is not cut again, whatever it says."""
+_QUIET_SECONDS = 0.2
+
+
+class Source(Protocol):
+    """Where the audio of a passage comes from."""
+
+    @property
+    def end(self) -> int | None:
+        """Frames in the passage, once that is known."""
+
+    async def read(self, seek: int) -> Sound | None:
+        """The next 30 s at most from frame `seek`; None when nothing worth hearing is left.
+
+        `seek` never goes back behind an earlier one.
+        """
+
+
+@dataclass(slots=True)
+class Context:
+    """What is carried from window to window."""
+
+    said: list[int] = field(default_factory=list)
+    """Tokens that the next window is told, the prompt among them."""
+    last_speech: float = 0.0
+    prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One segment with the outcome of its window; `frames` is how far the window reached."""
+
+    draft: Draft
+    text: str
+    outcome: Outcome
+    language: str
+
+
+async def hear_passage(
+    source: Source, listener: Listener, plan: Plan, context: Context
+) -> AsyncIterator[tuple[list[Said], int]]:
+    """Yield the segments of each look, and the frame up to which the passage is done."""
+    seek = 0
+    while (sound := await source.read(seek)) is not None:
+        prefix, context.prefix = context.prefix, None
+        outcome = await listener.listen(sound, plan, previous=context.said, prefix=prefix)
+        while outcome.cut_off and sound.frames > SHORTEST_REDONE_FRAMES:
+            sound = sound.cut(quietest_frame(sound.samples))
+            outcome = await listener.listen(sound, plan, previous=context.said, prefix=prefix)
+        if outcome.is_silence(plan.thresholds):
+            seek += sound.frames
+            yield [], seek
+            continue
+        look = _Look(plan, listener, sound, outcome, source.end)
+        drafts, seek, context.last_speech = await asyncio.to_thread(
+            look.drafts, context.last_speech
+        )
+        said = list(look.said(drafts))
+        _remember(context, said, plan, outcome)
+        yield said, seek
+
+
+def _remember(context: Context, said: Sequence[Said], plan: Plan, outcome: Outcome) -> None:
+    for segment in said:
+        context.said += segment.draft.tokens
+    reset = plan.options.prompt_reset_on_temperature
+    if not plan.conditioned or outcome.temperature > reset:
+        context.said = []
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One window that was heard, on its way to segments."""
+
+    plan: Plan
+    listener: Listener
+    sound: Sound
+    outcome: Outcome
+    end: int | None
+
+    @property
+    def language(self) -> str:
+        if self.outcome.languages:
+            return next(iter(self.outcome.languages))
+        return self.plan.language or "en"
+
+    def drafts(self, last_speech: float) -> tuple[list[Draft], int, float]:
+        """Segments, where to go on, and when the last word ends."""
+        seek = self.sound.seek
+        split = split_by_timestamps(
+            self.outcome.tokens,
+            timestamp_begin=self.listener.vocabulary.timestamp_begin,
+            seek=seek,
+            frames=self.sound.frames,
+        )
+        if not self.plan.aligned:
+            return split.drafts, split.next_seek, last_speech
+        self._find_words(split, last_speech)
+        next_seek = self._seek_after_words(split)
+        threshold = self.plan.options.hallucination_silence_threshold
+        drafts = split.drafts
+        if threshold is not None and self.plan.options.word_timestamps:
+            drafts, skipped = self._without_invented(split, threshold, last_speech)
+            if skipped is not None:
+                next_seek = skipped
+                if not drafts:
+                    return [], next_seek, last_speech
+        last_speech = _last_word_end(drafts) or last_speech
+        self._settle_times(drafts)
+        return drafts, next_seek, last_speech
+
+    def _find_words(self, split: Split, last_speech: float) -> None:
+        vocabulary = self.listener.vocabulary
+        alignment = self.outcome.alignment
+        words = []
+        if alignment is not None:
+            tokenizer = vocabulary.tokenizer(self.language, self.plan.options.task)
+            words = aligned_words(alignment, tokenizer)
+        add_words(
+            split.drafts, words, seek=self.sound.seek, eot=vocabulary.eot, last_speech=last_speech
+        )
+
+    def _seek_after_words(self, split: Split) -> int:
+        """After an open end, go on where the last word ended."""
+        if not split.ends_in_silence and self.plan.timestamps:
+            end = _last_word_end(split.drafts)
+            if end is not None and end > self.sound.seek / FRAMES_PER_SECOND:
+                return round(end * FRAMES_PER_SECOND)
+        return split.next_seek
+
+    def _without_invented(
+        self, split: Split, threshold: float, last_speech: float
+    ) -> tuple[list[Draft], int | None]:
+        """Leave out what looks invented and stands in silence; also where to go on then."""
+        drafts = split.drafts
+        seek, begin = self.sound.seek, self.sound.seek / FRAMES_PER_SECOND
+        window_end = begin + FULL_FRAMES / FRAMES_PER_SECOND
+        first = next((draft for draft in drafts if draft.words), None)
+        if first is not None and is_anomalous(first) and first.start - begin > threshold:
+            return [], seek + round((first.start - begin) * FRAMES_PER_SECOND)
+        spoken_until = last_speech
+        for n, draft in enumerate(drafts):
+            if not draft.words:
+                continue
+            if is_anomalous(draft):
+                after = next((other for other in drafts[n + 1 :] if other.words), None)
+                after_start = begin + self.sound.frames / FRAMES_PER_SECOND
+                if after is not None and after.words:
+                    after_start = after.words[0].start
+                silence_before = (
+                    draft.start - spoken_until > threshold
+                    or draft.start < threshold
+                    or draft.start - begin < 2.0
+                )
+                silence_after = (
+                    after_start - draft.end > threshold
+                    or is_anomalous(after)
+                    or window_end - draft.end < 2.0
+                )
+                if silence_before and silence_after:
+                    at = round(max(begin + 1, draft.start) * FRAMES_PER_SECOND)
+                    if self.end is not None and self.end / 100 - draft.end < threshold:
+                        at = self.end
+                    return drafts[:n], at
+            spoken_until = draft.end
+        return drafts, None
+
+    def _settle_times(self, drafts: Sequence[Draft]) -> None:
+        begin = self.sound.seek / FRAMES_PER_SECOND
+        end = begin + len(self.sound.samples) / SAMPLE_RATE
+        tidy([word for draft in drafts for word in draft.words or []], start=begin, end=end)
+        for draft in drafts:
+            if draft.words:
+                draft.start, draft.end = draft.words[0].start, draft.words[-1].end
+
+    def said(self, drafts: Sequence[Draft]) -> "list[Said]":
+        """What is left when empty segments are left out, a sentence each where words are known."""
+        vocabulary = self.listener.vocabulary
+        parts = split_sentences(drafts, vocabulary.timestamp_begin)
+        texts = [(draft, vocabulary.decode(draft.tokens)) for draft in parts]
+        return [
+            Said(draft, text, self.outcome, self.language)
+            for draft, text in texts
+            if draft.start != draft.end and text.strip()
+        ]
+
+
+def _last_word_end(drafts: Sequence[Draft]) -> float | None:
+    return next((d.words[-1].end for d in reversed(drafts) if d.words), None)
+
+
+def quietest_frame(samples: Samples) -> int:
+    """The frame with the least sound around it, between a quarter and three quarters."""
+    frames = len(samples) // FRAME_SAMPLES
+    power = np.square(samples[: frames * FRAME_SAMPLES], dtype=np.float64)
+    loudness = power.reshape(frames, FRAME_SAMPLES).mean(axis=1)
+    width = round(_QUIET_SECONDS * FRAMES_PER_SECOND)
+    smooth = np.convolve(loudness, np.ones(width) / width, mode="same")
+    first, last = frames // 4, frames - frames // 4
+    return first + int(np.argmin(smooth[first:last]))

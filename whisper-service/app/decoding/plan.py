@@ -1,0 +1,144 @@
+"""What one request asked for, with every default filled in and checked against the model."""
+
+from dataclasses import dataclass, replace
+
+from faster_whisper.vad import VadOptions
+
+from ..errors import InvalidRequest
+from ..settings import Settings
+from ..wire import Options, VadParameters
+from .attempt import Recipe, Thresholds
+from .ladder import temperatures
+from .vocabulary import PROMPT_TOKENS, Vocabulary
+
+FULL_FRAMES = 3000
+"""Mel frames of a window of 30 s."""
+BUCKETS = (1000, 1500, 2000)
+"""Window lengths of the adaptive window, in frames; few, so that short clips share batches."""
+MARGIN_FRAMES = 200
+"""Silence that stays behind the audio in an adaptive window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the windows of one request are decoded."""
+
+    options: Options
+    language: str | None
+    """None until it is detected."""
+    vad: bool
+    """Whether windows are cut where nobody speaks."""
+    conditioned: bool
+    """Whether each window is told what was said before, so that they go one after the other."""
+    adaptive: bool
+    timestamps: bool
+    aligned: bool
+    """Whether words are looked for: they were asked for, or times come from them."""
+    temperatures: tuple[float, ...]
+    thresholds: Thresholds
+    prompt: tuple[int, ...]
+    hotwords: str | None
+    prefix: str | None
+    recipe: Recipe
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether one window is in flight at a time."""
+        return self.conditioned or not self.vad
+
+    def in_language(self, language: str) -> "Plan":
+        """The same plan for the language that was detected."""
+        return replace(self, language=language)
+
+    def window_frames(self, frames: int) -> int:
+        """How long a window that holds `frames` of audio, and no more is to come, is encoded."""
+        if self.adaptive:
+            for bucket in BUCKETS:
+                if frames + MARGIN_FRAMES <= bucket:
+                    return bucket
+        return FULL_FRAMES
+
+
+def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary) -> Plan:
+    """Fill in defaults; raises InvalidRequest for what this model cannot do."""
+    vad = settings.whisper_vad_filter if options.vad_filter is None else options.vad_filter
+    conditioned = options.condition_on_previous_text
+    if conditioned is None:
+        conditioned = not vad
+    without_timestamps = options.without_timestamps
+    if without_timestamps is None:
+        # Text alone is better text (bench/word_error.py), and in CUDA batches the rules of timestamps
+        # cost more than the decoding itself (CTranslate2 issue 1783). The seek loop needs them.
+        without_timestamps = vad and not conditioned
+    beyond = [token for token in options.suppress_tokens if token >= vocabulary.size]
+    if beyond:
+        message = f"suppress_tokens: the model has no token {beyond[0]}"
+        raise InvalidRequest(message, param="suppress_tokens")
+    adaptive = options.adaptive_window
+    return Plan(
+        options=options,
+        language=_language(options, settings, vocabulary),
+        vad=vad,
+        conditioned=conditioned,
+        adaptive=settings.whisper_adaptive_window if adaptive is None else adaptive,
+        timestamps=not without_timestamps,
+        aligned=options.word_timestamps or options.logprobs or without_timestamps,
+        temperatures=temperatures(options.temperature),
+        thresholds=Thresholds(
+            compression_ratio=options.compression_ratio_threshold,
+            log_prob=options.log_prob_threshold,
+            no_speech=options.no_speech_threshold,
+        ),
+        prompt=_tokens(options.prompt, vocabulary),
+        hotwords=_text(options.hotwords),
+        prefix=_text(options.prefix),
+        recipe=Recipe(
+            kind="decode",
+            frames=FULL_FRAMES,
+            timestamps=not without_timestamps,
+            beam_size=options.beam_size or settings.whisper_beam_size,
+            best_of=options.best_of,
+            patience=options.patience,
+            length_penalty=options.length_penalty,
+            repetition_penalty=options.repetition_penalty,
+            no_repeat_ngram_size=options.no_repeat_ngram_size,
+            suppress_blank=options.suppress_blank,
+            suppress_tokens=vocabulary.suppressed(tuple(options.suppress_tokens)),
+            max_initial_timestamp=options.max_initial_timestamp,
+        ),
+    )
+
+
+def _language(options: Options, settings: Settings, vocabulary: Vocabulary) -> str | None:
+    if not vocabulary.multilingual:
+        if options.language not in (None, "en"):
+            message = f"The model knows English only, not '{options.language}'"
+            raise InvalidRequest(message, param="language")
+        return "en"
+    language = options.language or (None if options.languages else settings.whisper_language)
+    if language is not None and not vocabulary.knows(language):
+        raise InvalidRequest(f"The model does not know the language '{language}'", param="language")
+    return language
+
+
+def _text(value: str | None) -> str | None:
+    """Blank means none: a truthy blank would drop opening words."""
+    return value.strip() or None if value else None
+
+
+def _tokens(prompt: str | None, vocabulary: Vocabulary) -> tuple[int, ...]:
+    text = _text(prompt)
+    return tuple(vocabulary.encode(" " + text)[-PROMPT_TOKENS:]) if text else ()
+
+
+def vad_options(parameters: VadParameters) -> VadOptions:
+    """The contract's VAD parameters as faster-whisper's."""
+    longest = parameters.max_speech_duration_s
+    return VadOptions(
+        threshold=parameters.threshold,
+        neg_threshold=parameters.neg_threshold,
+        min_speech_duration_ms=parameters.min_speech_duration_ms,
+        max_speech_duration_s=float("inf") if longest is None else longest,
+        min_silence_duration_ms=parameters.min_silence_duration_ms,
+        speech_pad_ms=parameters.speech_pad_ms,
+    )

@@ -1,0 +1,90 @@
+"""Where passages come from: a window that is held, or a file that is still being read."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+
+from ..audio import SAMPLE_RATE, Samples
+from ..windows import Window
+from .listener import FRAME_SAMPLES, Sound
+from .plan import FULL_FRAMES
+
+WINDOW_SAMPLES = FULL_FRAMES * FRAME_SAMPLES
+LEAST_SPEECH_SECONDS = 0.5
+"""Less speech than this behind the last segment of a window is not looked at again."""
+
+
+class WindowSource:
+    """A window of at most 30 s that the VAD has cut."""
+
+    def __init__(self, window: Window, encoded: Any = None) -> None:
+        self._window = window
+        self._encoded = encoded
+
+    @property
+    def end(self) -> int:
+        """Frames in the window."""
+        return -(-len(self._window.samples) // FRAME_SAMPLES)
+
+    async def read(self, seek: int) -> Sound | None:
+        """The window, and what is left of it when somebody speaks there."""
+        samples = self._window.samples[seek * FRAME_SAMPLES :]
+        if seek and self._speech_after(seek) < LEAST_SPEECH_SECONDS:
+            return None
+        encoded = None if seek else self._encoded
+        return Sound(samples, seek, is_whole=not seek, encoded=encoded)
+
+    def _speech_after(self, seek: int) -> float:
+        begin = self._window.time(seek / 100) * SAMPLE_RATE
+        inside = sum(max(0.0, span.end - max(span.start, begin)) for span in self._window.speech)
+        return inside / SAMPLE_RATE
+
+
+class FileSource:
+    """A whole file, of which no more is held than a window and the block after it."""
+
+    def __init__(self, next_block: Callable[[], Awaitable[Samples | None]]) -> None:
+        self._next_block = next_block
+        self._samples = np.zeros(0, np.float32)
+        self._begin = 0
+        self._is_over = False
+        self.end: int | None = None
+        self.encoded: Any = None
+        """The encoder's output of the first window, where it was heard for its language."""
+
+    async def read(self, seek: int) -> Sound | None:
+        """The next 30 s from `seek`."""
+        held = await self._fill(seek * FRAME_SAMPLES)
+        if len(held) < FRAME_SAMPLES:
+            return None
+        samples = held[:WINDOW_SAMPLES]
+        encoded = None if seek else self.encoded
+        is_whole = not seek and self._is_over and len(held) <= WINDOW_SAMPLES
+        return Sound(samples, seek, is_whole=is_whole, encoded=encoded)
+
+    async def peek(self, index: int) -> Sound | None:
+        """The window number `index` of the file, counted in whole windows, before any is read."""
+        begin = index * WINDOW_SAMPLES
+        held = await self._fill(0, begin + WINDOW_SAMPLES)
+        samples = held[begin : begin + WINDOW_SAMPLES]
+        if len(samples) < FRAME_SAMPLES:
+            return None
+        is_whole = not index and self._is_over and len(held) <= WINDOW_SAMPLES
+        return Sound(samples, index * FULL_FRAMES, is_whole=is_whole)
+
+    async def _fill(self, begin: int, ahead: int = WINDOW_SAMPLES) -> Samples:
+        """Hold `ahead` samples from `begin` and one more, unless the file ends before."""
+        self._samples = self._samples[begin - self._begin :]
+        self._begin = begin
+        parts, size = [self._samples], len(self._samples)
+        while size <= ahead and not self._is_over:
+            block = await self._next_block()
+            if block is None:
+                self._is_over = True
+                self.end = (self._begin + size) // FRAME_SAMPLES
+            else:
+                parts.append(block)
+                size += len(block)
+        self._samples = np.concatenate(parts)
+        return self._samples

@@ -1,0 +1,68 @@
+"""A warm model with its queue: what a request is given when it asks for a model by name."""
+
+from pathlib import Path
+
+from ..engine import Engine, EngineError
+from ..languages import LANGUAGES
+from ..scheduler import Hook, Scheduler
+from ..settings import Settings
+from ..wire import ModelInfo
+from .attempt import Attempt, Outcome
+from .step import Step
+from .vocabulary import Vocabulary
+
+NOT_TRANSLATING = ("turbo", "distil")
+"""Families that were not trained to translate; they answer in the source language."""
+
+
+class Station:
+    """One engine, its vocabulary, and the scheduler that feeds it. Closed by its owner."""
+
+    def __init__(
+        self, name: str, directory: Path, settings: Settings, hooks: list[Hook] | None = None
+    ) -> None:
+        """Load and warm up; raises EngineError."""
+        self.name = name
+        self.engine = Engine(name, directory, settings)
+        try:
+            self.vocabulary = Vocabulary(directory, multilingual=self.engine.multilingual)
+        except ValueError as exc:
+            self.engine.close()
+            raise EngineError(f"'{name}' could not be loaded: {exc}") from exc
+        self.step = Step(self.engine, self.vocabulary)
+        self.scheduler: Scheduler[Attempt, Outcome] = Scheduler(
+            self.step,
+            workers=self.engine.workers,
+            max_batch_size=self.engine.max_batch_size,
+            max_requests=settings.whisper_max_queue,
+            max_queue_seconds=settings.whisper_max_queue_seconds,
+            hooks=hooks or [],
+        )
+        self.scheduler.speed.observe(
+            windows=1, audio_seconds=30.0, seconds=self.engine.warm_up_seconds
+        )
+        self.scheduler.start()
+        translates = self.engine.multilingual and not any(
+            part in f"{name} {directory.name}" for part in NOT_TRANSLATING
+        )
+        self.info = ModelInfo(
+            id=name,
+            status="ready",
+            languages=self._languages(),
+            tasks=["transcribe", "translate"] if translates else ["transcribe"],
+        )
+
+    def _languages(self) -> list[str]:
+        if not self.engine.multilingual:
+            return ["en"]
+        return [code for code in LANGUAGES if self.vocabulary.knows(code)]
+
+    @property
+    def is_well(self) -> bool:
+        """Whether its threads live and no step is stalled."""
+        return self.scheduler.alive and not self.scheduler.stalled
+
+    def close(self) -> None:
+        """End the batch in flight and give the model's memory back."""
+        self.scheduler.close()
+        self.engine.close()

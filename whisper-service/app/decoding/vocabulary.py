@@ -1,0 +1,112 @@
+"""What a model's tokens mean: prompts, suppressed tokens, text, and the words that tokens make.
+
+One per model, used by all requests at once: everything here is read only or cached by value.
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import tokenizers
+from faster_whisper.tokenizer import Tokenizer
+from faster_whisper.transcribe import get_suppressed_tokens
+
+CONTEXT_TOKENS = 448
+"""Positions of Whisper's decoder: prompt and text together."""
+PROMPT_TOKENS = CONTEXT_TOKENS // 2 - 1
+"""How much of hotwords and previous text together is told to a window."""
+PREFIX_TOKENS = CONTEXT_TOKENS // 4
+"""How long a prefix may be, so that half of the text's room is left."""
+
+
+class Vocabulary:
+    """Tokens of one model."""
+
+    def __init__(self, directory: Path, *, multilingual: bool) -> None:
+        """Read `tokenizer.json`; raises ValueError when the directory has none."""
+        file = directory / "tokenizer.json"
+        if not file.is_file():
+            raise ValueError("the model has no tokenizer.json")
+        self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        self.multilingual = multilingual
+        plain = self.tokenizer("en", "transcribe")
+        self.eot: int = plain.eot
+        self.timestamp_begin: int = plain.timestamp_begin
+        self.size: int = self._tokenizer.get_vocab_size()
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019 (one vocabulary lives as long as its model)
+    def tokenizer(self, language: str, task: str) -> Tokenizer:
+        """faster-whisper's tokenizer; shared, so its language must not be changed."""
+        return Tokenizer(self._tokenizer, self.multilingual, task=task, language=language)
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019
+    def suppressed(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        """All tokens that are never generated: -1 stands for symbols that are not speech."""
+        if not tokens:
+            return ()
+        plain = self.tokenizer("en", "transcribe")
+        return tuple(get_suppressed_tokens(plain, list(tokens)))
+
+    def knows(self, language: str) -> bool:
+        """Whether the model has a token for the language."""
+        return self._tokenizer.token_to_id(f"<|{language}|>") is not None
+
+    def start(self, language: str, task: str) -> list[int]:
+        """The tokens that every text begins with: start, language, task."""
+        return list(self.tokenizer(language, task).sot_sequence)
+
+    def prompt(
+        self,
+        *,
+        language: str,
+        task: str,
+        previous: Sequence[int] = (),
+        hotwords: str | None = None,
+        prefix: str | None = None,
+        timestamps: bool = True,
+    ) -> list[int]:
+        """The tokens before a window's text, as the reference puts them together.
+
+        Hotwords and previous text share PROMPT_TOKENS; what is oldest goes first.
+        """
+        tokenizer = self.tokenizer(language, task)
+        prompt: list[int] = []
+        hints: list[int] = []
+        if hotwords and not prefix:
+            hints = tokenizer.encode(" " + hotwords.strip())[:PROMPT_TOKENS]
+        if previous or hints:
+            room = PROMPT_TOKENS - len(hints)
+            prompt = [tokenizer.sot_prev, *hints, *(list(previous)[-room:] if room else [])]
+        prompt += tokenizer.sot_sequence
+        if not timestamps:
+            prompt.append(tokenizer.no_timestamps)
+        if prefix:
+            if timestamps:
+                prompt.append(tokenizer.timestamp_begin)
+            prompt += tokenizer.encode(" " + prefix.strip())[:PREFIX_TOKENS]
+        return prompt
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text, without special ones."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of tokens; special ones and timestamps are left out."""
+        return str(self._tokenizer.decode([token for token in tokens if token < self.eot]))
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a text token stands for; they need not be whole characters."""
+        text = self._tokenizer.id_to_token(token) or ""
+        return bytes(_BYTES[character] for character in text if character in _BYTES)
+
+
+def _byte_characters() -> dict[str, int]:
+    """GPT-2's alphabet of bytes: printable ones stand for themselves, the others come after 255."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {
+        chr(256 + n): byte for n, byte in enumerate(others)
+    }
+
+
+_BYTES = _byte_characters()

@@ -1,0 +1,175 @@
+"""Where words are: from the path of an alignment to words inside their segments; pure.
+
+The rules are those of the reference implementation (openai/whisper, timing.py) in faster-whisper's
+form (`find_alignment`, `add_word_timestamps`), with one step more at the end: words never overlap and
+never leave the audio. Times are seconds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from faster_whisper.tokenizer import Tokenizer
+
+from .attempt import Alignment
+from .timestamps import FRAMES_PER_SECOND, Draft, TimedWord
+
+PREPENDED = "\"'“¿([{-"
+"""Punctuation that belongs to the word after it."""
+APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
+"""Punctuation that belongs to the word before it."""
+SENTENCE_ENDS = ".。!！?？"  # noqa: RUF001
+_ALIGNED_PER_SECOND = 50
+_USUAL_LONGEST = 0.7
+
+
+def aligned_words(alignment: Alignment, tokenizer: Tokenizer) -> list[TimedWord]:
+    """Words of a window with times from its start; punctuation stands alone at first."""
+    tokens = list(alignment.tokens)
+    words, word_tokens = tokenizer.split_to_word_tokens([*tokens, tokenizer.eot])
+    if len(word_tokens) <= 1:
+        return []
+    borders = np.cumsum([0, *(len(part) for part in word_tokens[:-1])])
+    path = np.array(alignment.pairs)
+    jumps = np.concatenate([[True], np.diff(path[:, 0]).astype(bool)])
+    times = path[jumps, 1] / _ALIGNED_PER_SECOND
+    probabilities = alignment.probabilities
+    return [
+        TimedWord(
+            word=word,
+            start=float(times[begin]),
+            end=float(times[end]),
+            probability=float(np.mean(probabilities[begin:end])),
+            tokens=list(part),
+            logprobs=[float(np.log(max(p, 1e-10))) for p in probabilities[begin:end]],
+        )
+        for word, part, begin, end in zip(
+            words[:-1], word_tokens[:-1], borders[:-1], borders[1:], strict=True
+        )
+    ]
+
+
+def add_words(
+    drafts: Sequence[Draft], words: list[TimedWord], *, seek: int, eot: int, last_speech: float
+) -> float:
+    """Give each draft of the window at `seek` its words; returns when the last of them ends.
+
+    Words that are far too long beside their neighbours are shortened, since alignment stretches the
+    first and the last word of a sentence over the silence around it.
+    """
+    usual, longest = _durations(words)
+    _shorten_at_sentence_ends(words, longest)
+    _merge_punctuation(words)
+    queue = iter(words)
+    offset = seek / FRAMES_PER_SECOND
+    for draft in drafts:
+        missing = sum(token < eot for token in draft.tokens)
+        own: list[TimedWord] = []
+        while missing > 0 and (word := next(queue, None)) is not None:
+            missing -= len(word.tokens)
+            if word.word:
+                start, end = round(offset + word.start, 2), round(offset + word.end, 2)
+                own.append(replace(word, start=start, end=end))
+        if own:
+            _fit(draft, own, usual, longest, last_speech)
+            last_speech = draft.end
+        draft.words = own
+    return last_speech
+
+
+def _durations(words: Sequence[TimedWord]) -> tuple[float, float]:
+    """The usual duration of a word and the longest that is believed at the border of a sentence."""
+    durations = [word.end - word.start for word in words if word.end != word.start]
+    usual = min(_USUAL_LONGEST, float(np.median(durations))) if durations else 0.0
+    return usual, usual * 2
+
+
+def _shorten_at_sentence_ends(words: Sequence[TimedWord], longest: float) -> None:
+    for before, word in pairwise(words):
+        if word.end - word.start > longest:
+            if word.word in SENTENCE_ENDS:
+                word.end = word.start + longest
+            elif before.word in SENTENCE_ENDS:
+                word.start = word.end - longest
+
+
+def _merge_punctuation(words: Sequence[TimedWord]) -> None:
+    """Join punctuation to its word; what was joined is left empty, as in the reference."""
+    following = len(words) - 1
+    for n in range(len(words) - 2, -1, -1):
+        word = words[n]
+        if word.word.startswith(" ") and word.word.strip() in PREPENDED:
+            _join(word, words[following], into=words[following])
+        else:
+            following = n
+    previous = 0
+    for n in range(1, len(words)):
+        word = words[n]
+        if not words[previous].word.endswith(" ") and word.word in APPENDED:
+            _join(words[previous], word, into=words[previous])
+        else:
+            previous = n
+
+
+def _join(first: TimedWord, second: TimedWord, *, into: TimedWord) -> None:
+    text, tokens = first.word + second.word, first.tokens + second.tokens
+    logprobs = first.logprobs + second.logprobs
+    for word in (first, second):
+        word.word, word.tokens, word.logprobs = "", [], []
+    into.word, into.tokens, into.logprobs = text, tokens, logprobs
+
+
+def _fit(
+    draft: Draft, words: list[TimedWord], usual: float, longest: float, last_speech: float
+) -> None:
+    """Settle the borders between a draft's own times and those of its first and last word."""
+    first, last = words[0], words[-1]
+    if first.end - last_speech > usual * 4 and (
+        first.end - first.start > longest
+        or (len(words) > 1 and words[1].end - first.start > longest * 2)
+    ):
+        if len(words) > 1 and words[1].end - words[1].start > longest:
+            first.end = words[1].start = max(words[1].end / 2, words[1].end - longest)
+        first.start = max(0.0, first.end - longest)
+    if draft.start < first.end and draft.start - 0.5 > first.start:
+        first.start = max(0.0, min(first.end - usual, draft.start))
+    else:
+        draft.start = first.start
+    if draft.end > last.start and draft.end + 0.5 < last.end:
+        last.end = max(last.start + usual, draft.end)
+    else:
+        draft.end = last.end
+
+
+def tidy(words: Sequence[TimedWord], *, start: float, end: float) -> None:
+    """Make times monotonic and keep them between `start` and `end`; good ones stay as they are."""
+    earliest = start
+    for word in words:
+        word.start = min(max(word.start, earliest), end)
+        word.end = min(max(word.end, word.start), end)
+        earliest = word.end
+
+
+# --- words that nobody said ---------------------------------------------------------------------
+
+
+def _anomaly(word: TimedWord) -> float:
+    """How unlike a real word it is: improbable, very short or very long (the reference's numbers)."""
+    duration = word.end - word.start
+    score = 1.0 if word.probability < 0.15 else 0.0
+    if duration < 0.133:
+        score += (0.133 - duration) * 15
+    if duration > 2.0:
+        score += duration - 2.0
+    return score
+
+
+def is_anomalous(draft: Draft | None) -> bool:
+    """Whether a segment's first words look invented."""
+    if draft is None or not draft.words:
+        return False
+    punctuation = PREPENDED + APPENDED
+    words = [word for word in draft.words if word.word not in punctuation][:8]
+    score = sum(_anomaly(word) for word in words)
+    return score >= 3 or score + 0.01 >= len(words)

@@ -1,0 +1,110 @@
+"""What was said, as the contract words it: times in the file, words, doubts. Pure."""
+
+from collections.abc import Sequence
+
+from ..audio import SAMPLE_RATE
+from ..decoding.doubt import doubts
+from ..decoding.passage import Said
+from ..decoding.plan import Plan
+from ..decoding.timestamps import TimedWord
+from ..decoding.vocabulary import Vocabulary
+from ..windows import Window
+from ..wire import Segment, TokenLogprob, Word
+
+_DIGITS = 3
+
+
+class Clock:
+    """Times of a passage to times of the file, for a window with silence left out, or a whole file."""
+
+    def __init__(self, window: Window | None = None) -> None:
+        self._window = window
+
+    @property
+    def speech(self) -> list[tuple[float, float]] | None:
+        """Where somebody speaks, in seconds of the file; None where nobody looked."""
+        if self._window is None:
+            return None
+        return [(s.start / SAMPLE_RATE, s.end / SAMPLE_RATE) for s in self._window.speech]
+
+    def time(self, seconds: float, *, is_end: bool = False) -> float:
+        """Seconds of the file."""
+        if self._window is None:
+            return seconds
+        return self._window.time(seconds, is_end=is_end)
+
+    def _heard_start(self, start: float, end: float) -> float:
+        """Where speech begins inside a word: alignment likes to begin words in the silence before."""
+        for begin, stop in self.speech or []:
+            if begin <= start < stop:
+                return start
+            if start < begin < end:
+                return begin
+        return start
+
+    def word(self, word: TimedWord) -> tuple[float, float]:
+        """Start and end of a word: never across silence that was left out, but on the side of its middle."""
+        start, end = self.time(word.start), self.time(word.end, is_end=True)
+        start = self._heard_start(start, end)
+        if self._window is not None:
+            middle = self.time((word.start + word.end) / 2)
+            for piece in self._window.pieces:
+                begin, stop = piece.start / SAMPLE_RATE, piece.end / SAMPLE_RATE
+                if begin <= middle <= stop:
+                    return min(max(start, begin), stop), max(begin, min(end, stop))
+        return start, max(start, end)
+
+
+def wire_segment(
+    said: Said, *, number: int, clock: Clock, plan: Plan, vocabulary: Vocabulary, switched: bool
+) -> Segment:
+    """One segment of the answer; `switched` when its window is in another language."""
+    draft, outcome = said.draft, said.outcome
+    words = _words(draft.words or [], clock)
+    start, end = clock.time(draft.start), clock.time(draft.end, is_end=True)
+    if words:
+        start, end = words[0].start, words[-1].end
+    flags = doubts(
+        text=said.text,
+        outcome=outcome,
+        thresholds=plan.thresholds,
+        start=start,
+        end=end,
+        speech=clock.speech,
+    )
+    return Segment(
+        id=number,
+        seek=round(clock.time(draft.seek / 100) * 100),
+        start=round(start, _DIGITS),
+        end=round(end, _DIGITS),
+        text=said.text,
+        tokens=draft.tokens,
+        temperature=outcome.temperature,
+        avg_logprob=outcome.avg_logprob,
+        compression_ratio=outcome.compression_ratio,
+        no_speech_prob=outcome.no_speech_prob,
+        words=words if plan.options.word_timestamps else None,
+        logprobs=_logprobs(draft.words or [], vocabulary) if plan.options.logprobs else None,
+        flags=[*flags, "language_switch"] if switched else flags,
+    )
+
+
+def _words(words: Sequence[TimedWord], clock: Clock) -> list[Word]:
+    placed = []
+    earliest = 0.0
+    for word in words:
+        start, end = clock.word(word)
+        start = max(earliest, round(start, _DIGITS))
+        earliest = max(start, round(end, _DIGITS))
+        placed.append(Word(word=word.word, start=start, end=earliest, probability=word.probability))
+    return placed
+
+
+def _logprobs(words: Sequence[TimedWord], vocabulary: Vocabulary) -> list[TokenLogprob]:
+    told = []
+    for word in words:
+        for token, logprob in zip(word.tokens, word.logprobs, strict=True):
+            data = vocabulary.token_bytes(token)
+            text = data.decode(errors="replace")
+            told.append(TokenLogprob(token=text, bytes=list(data), logprob=logprob))
+    return told

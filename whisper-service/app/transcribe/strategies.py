@@ -1,0 +1,193 @@
+"""How a file is worked through: windows in parallel, or one after the other.
+
+Both yield `Done`: segments in the order of the file, and how far the work is. `parallel` keeps as many
+windows in the queue as the next batch may take; memory does not grow with the file's length.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..audio import SAMPLE_RATE
+from ..decoding.attempt import Outcome
+from ..decoding.language import HeardLanguage, choose_language, is_settled
+from ..decoding.listener import Listener, Sound
+from ..decoding.passage import Context, Said, hear_passage
+from ..decoding.plan import Plan
+from ..decoding.sources import FileSource, WindowSource
+from ..scheduler import Lane
+from ..windows import Window
+from .reading import Reading
+from .segments import Clock
+
+CLEAR_PROBABILITY = 0.5
+"""A window that is in another language with more than this has switched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A stretch of the file is finished, up to `until` seconds."""
+
+    said: list[Said]
+    clock: Clock
+    until: float
+    switched: bool = False
+
+
+@dataclass
+class Work:
+    """One request at work."""
+
+    plan: Plan
+    reading: Reading
+    listener: Listener
+    lane: Lane[Any, Any]
+    language: HeardLanguage | None = None
+    speech_seconds: float | None = None
+    kept_seconds: float | None = None
+    _tasks: set[asyncio.Future[Any]] = field(default_factory=set)
+
+    def run(self) -> AsyncIterator[Done]:
+        """Work through the file as its plan says."""
+        if not self.plan.vad:
+            return self._whole_file()
+        self.speech_seconds = self.kept_seconds = 0.0
+        windows = self.reading.windows(self.plan.options.vad_parameters)
+        return self._in_turn(windows) if self.plan.conditioned else self._parallel(windows)
+
+    async def close(self) -> None:
+        """Cancel what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # --- strategies -----------------------------------------------------------------------------
+
+    async def _whole_file(self) -> AsyncIterator[Done]:
+        blocks = self.reading.blocks()
+        source = FileSource(lambda: self.reading.next(blocks))
+        if self._is_language_open:
+            heard: list[Outcome] = []
+            while (sound := await source.peek(len(heard))) is not None:
+                heard.append(await self.listener.hear(sound, self.plan))
+                if self._settle_language(heard):
+                    break
+            if heard and self._is_language_open:
+                self._settle_language(heard, is_over=True)
+            source.encoded = heard[0].encoded if heard else None
+        context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix)
+        clock = Clock()
+        async for said, seek in hear_passage(source, self.listener, self.plan, context):
+            yield Done(said, clock, seek / 100)
+
+    async def _in_turn(self, windows: Iterator[Window]) -> AsyncIterator[Done]:
+        context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix)
+        async for window, encoded in self._with_language(windows):
+            context.last_speech = 0.0
+            source = WindowSource(window, encoded)
+            async for said, _ in hear_passage(source, self.listener, self.plan, context):
+                yield Done(said, Clock(window), window.end)
+
+    async def _parallel(self, windows: Iterator[Window]) -> AsyncIterator[Done]:
+        pending: deque[asyncio.Task[Done]] = deque()
+        coming = self._with_language(windows)
+        reading: asyncio.Task[tuple[Window, Any] | None] | None = None
+        is_first, is_over = True, False
+        while True:
+            if reading is None and not is_over and len(pending) < self.lane.look_ahead:
+                reading = self._own(asyncio.ensure_future(_next(coming)))
+            if reading is None and not pending:
+                return
+            waiting: set[asyncio.Task[Any]] = {task for task in (reading,) if task is not None}
+            await asyncio.wait(
+                waiting | set(list(pending)[:1]), return_when=asyncio.FIRST_COMPLETED
+            )
+            if reading is not None and reading.done():
+                if (item := reading.result()) is None:
+                    is_over = True
+                else:
+                    task = asyncio.ensure_future(self._window(*item, is_first=is_first))
+                    pending.append(self._own(task))
+                    is_first = False
+                reading = None
+            while pending and pending[0].done():
+                yield pending.popleft().result()
+
+    def _own(self, task: "asyncio.Task[Any]") -> "asyncio.Task[Any]":
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _window(self, window: Window, encoded: Any, *, is_first: bool) -> Done:
+        """One window that depends on no other."""
+        context = Context(
+            said=list(self.plan.prompt), prefix=self.plan.prefix if is_first else None
+        )
+        source = WindowSource(window, encoded)
+        segments: list[Said] = []
+        async for said, _ in hear_passage(source, self.listener, self.plan, context):
+            segments += said
+        switched = await self._has_switched(window, segments)
+        return Done(segments, Clock(window), window.end, switched)
+
+    # --- language -------------------------------------------------------------------------------
+
+    @property
+    def _is_language_open(self) -> bool:
+        return self.plan.language is None and not self.plan.options.multilingual
+
+    def _settle_language(self, heard: list[Outcome], *, is_over: bool = False) -> bool:
+        votes = [outcome.languages for outcome in heard]
+        if not is_over and not is_settled(votes, self.plan.options):
+            return False
+        self.language = choose_language(votes, self.plan.options)
+        self.plan = self.plan.in_language(self.language.code)
+        return True
+
+    async def _with_language(self, windows: Iterator[Window]) -> AsyncIterator[tuple[Window, Any]]:
+        """Windows as they come; the first ones are held back until the language is settled."""
+        held: list[Window] = []
+        heard: list[Outcome] = []
+        while (window := await self.reading.next(windows)) is not None:
+            self._count(window)
+            if not self._is_language_open:
+                yield window, None
+                continue
+            held.append(window)
+            sound = Sound(window.samples, 0, is_whole=True)
+            heard.append(await self.listener.hear(sound, self.plan))
+            if self._settle_language(heard):
+                for pair in zip(held, [outcome.encoded for outcome in heard], strict=True):
+                    yield pair
+                held, heard = [], []
+        if held:
+            self._settle_language(heard, is_over=True)
+            for pair in zip(held, [outcome.encoded for outcome in heard], strict=True):
+                yield pair
+
+    def _count(self, window: Window) -> None:
+        speech = sum(span.length for span in window.speech) / SAMPLE_RATE
+        self.speech_seconds = (self.speech_seconds or 0.0) + speech
+        self.kept_seconds = (self.kept_seconds or 0.0) + window.duration
+
+    async def _has_switched(self, window: Window, segments: list[Said]) -> bool:
+        """Whether a window of doubtful text is in another language than the one detected."""
+        if self.language is None or self.plan.options.doubtful == "keep":
+            return False
+        doubtful = any(
+            said.outcome.temperature > 0 or said.outcome.avg_logprob < self.plan.thresholds.log_prob
+            for said in segments
+        )
+        if not doubtful:
+            return False
+        sound = Sound(window.samples, 0, is_whole=True)
+        heard = (await self.listener.hear(sound, self.plan)).languages
+        code, probability = next(iter(heard.items()))
+        return code != self.language.code and probability > CLEAR_PROBABILITY
+
+
+async def _next(items: AsyncIterator[tuple[Window, Any]]) -> tuple[Window, Any] | None:
+    return await anext(items, None)

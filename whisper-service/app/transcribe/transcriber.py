@@ -1,0 +1,297 @@
+"""Takes requests as long as there is room for them, and tells their stories."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from ..audio import Cage
+from ..decoding.language import choose_language, is_settled
+from ..decoding.listener import Listener, Sound
+from ..decoding.plan import Plan, make_plan
+from ..decoding.station import Station
+from ..errors import InvalidRequest, ServiceError
+from ..models import Models
+from ..settings import Settings
+from ..uploads import Upload
+from ..wire import (
+    DetectedLanguage,
+    Event,
+    Failed,
+    Finished,
+    Options,
+    Progress,
+    Segment,
+    Started,
+)
+from .reading import Reading
+from .segments import wire_segment
+from .strategies import Done, Work
+
+log = logging.getLogger(__name__)
+
+SIGN_OF_LIFE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReport:
+    """One request has ended well; for hooks, as those of the scheduler."""
+
+    model: str
+    finished: Finished
+    segments: int
+    doubts: Counter[str]
+
+
+@dataclass
+class Transcriber:
+    """See the module; `hooks` are told of each request that ended well."""
+
+    settings: Settings
+    models: Models
+    cage: Cage
+    hooks: list[Callable[[RequestReport], None]] = field(default_factory=list)
+
+    def admit(self, model: str, options: Options | None = None, seconds: float = 0.0) -> Station:
+        """Return the model that would serve a request now.
+
+        Raises what keeps it from serving, InvalidRequest for what it cannot do, Overloaded.
+        """
+        station = self.models.station(model)
+        options = options or Options()
+        self._plan(station, options)
+        station.scheduler.check(seconds, options.deadline)
+        return station
+
+    def _plan(self, station: Station, options: Options) -> Plan:
+        if options.task not in station.info.tasks:
+            others = [info.id for info in self.models.infos() if options.task in info.tasks]
+            named = f"; '{others[0]}' can" if others else "; 'small', 'medium' and 'large-v3' can"
+            message = f"The model '{station.name}' cannot translate{named}"
+            raise InvalidRequest(message, param="task")
+        return make_plan(options, self.settings, station.vocabulary)
+
+    async def transcribe(
+        self, model: str, upload: Upload, request_id: str
+    ) -> AsyncGenerator[Event, None]:
+        """Yield `started`, segments and progress, then `finished` or `failed`; closes the upload.
+
+        What is wrong with the request or its file is raised before the first event. Closing the
+        iterator drops the windows that have not started.
+        """
+        reading = Reading(self.cage, upload.file, max_seconds=self.settings.max_audio_seconds)
+        try:
+            station = self.admit(model, upload.options)
+            plan = self._plan(station, upload.options)
+            await reading.open()
+            position = station.scheduler.waiting_requests
+            predicted = station.scheduler.predicted_start_seconds()
+            with station.scheduler.open(
+                tenant=upload.options.tenant,
+                priority=upload.options.priority,
+                seconds=reading.expected_seconds or reading.seconds,
+                deadline=upload.options.deadline,
+            ) as lane:
+                yield Started(
+                    request_id=request_id,
+                    model=model,
+                    queue_position=position,
+                    predicted_start_seconds=round(predicted, 3),
+                )
+                work = Work(plan, reading, Listener(lane, station.step, request_id), lane)
+                story = _Story(model, work, self.hooks)
+                async with aclosing(story.events()) as events:
+                    async for event in events:
+                        yield event
+        finally:
+            await reading.close()
+
+    async def detect_language(
+        self, model: str, upload: Upload, request_id: str
+    ) -> DetectedLanguage:
+        """Say which language is spoken in the first windows that hold speech; closes the upload."""
+        reading = Reading(self.cage, upload.file, max_seconds=self.settings.max_audio_seconds)
+        try:
+            station = self.admit(model, upload.options)
+            plan = self._plan(station, upload.options)
+            await reading.open()
+            with station.scheduler.open(
+                tenant=upload.options.tenant, priority=upload.options.priority
+            ) as lane:
+                listener = Listener(lane, station.step, request_id)
+                return await _detected(reading, listener, plan)
+        finally:
+            await reading.close()
+
+
+async def _detected(reading: Reading, listener: Listener, plan: Plan) -> DetectedLanguage:
+    if not listener.vocabulary.multilingual:
+        return DetectedLanguage(language="en", language_probability=1.0, probabilities={"en": 1.0})
+    heard: list[dict[str, float]] = []
+    windows: Iterator[Sound] = (
+        Sound(window.samples, 0, is_whole=True)
+        for window in reading.windows(plan.options.vad_parameters)
+    )
+    while (sound := await reading.next(windows)) is not None:
+        heard.append((await listener.hear(sound, plan)).languages)
+        if is_settled(heard, plan.options):
+            break
+    if not heard:
+        return DetectedLanguage(language=None)
+    language = choose_language(heard, plan.options)
+    totals = Counter[str]()
+    for one in heard:
+        totals.update(one)
+    return DetectedLanguage(
+        language=language.code,
+        language_probability=language.probability,
+        probabilities={code: total / len(heard) for code, total in totals.most_common()},
+    )
+
+
+class _Story:
+    """From the first window to the last event."""
+
+    def __init__(
+        self, model: str, work: Work, hooks: list[Callable[[RequestReport], None]]
+    ) -> None:
+        self._model = model
+        self._work = work
+        self._hooks = hooks
+        self._began = time.monotonic()
+        self._done_seconds = 0.0
+        self._segments = 0
+        self._doubts = Counter[str]()
+        self._languages = Counter[str]()
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Segments and progress, then `finished` or `failed`."""
+        try:
+            async for done in _signs_of_life(self._work.run(), SIGN_OF_LIFE_SECONDS):
+                if done is not None:
+                    self._done_seconds = max(self._done_seconds, done.until)
+                    for segment in self._told(done):
+                        yield segment
+                yield self._progress()
+            yield self._finished()
+        except ServiceError as error:
+            yield Failed(
+                status=error.status, code=error.code, message=error.message, param=error.param
+            )
+        except Exception:
+            log.exception("a request failed")
+            bug = ServiceError("Internal server error")
+            yield Failed(status=bug.status, code=bug.code, message=bug.message)
+        finally:
+            await self._work.close()
+
+    def _told(self, done: Done) -> Iterator[Segment]:
+        plan = self._work.plan
+        for said in done.said:
+            segment = wire_segment(
+                said,
+                number=self._segments,
+                clock=done.clock,
+                plan=plan,
+                vocabulary=self._work.listener.vocabulary,
+                switched=done.switched,
+            )
+            self._doubts.update(segment.flags)
+            if plan.options.doubtful == "drop" and segment.flags:
+                continue
+            if plan.options.doubtful == "keep":
+                segment = segment.model_copy(update={"flags": []})
+            self._segments += 1
+            self._languages[said.language] += len(said.text)
+            yield segment
+
+    def _progress(self) -> Progress:
+        total = self._work.reading.expected_seconds
+        eta = None
+        if total is not None and self._done_seconds > 0:
+            elapsed = time.monotonic() - self._began
+            eta = round(max(0.0, total - self._done_seconds) * elapsed / self._done_seconds, 3)
+        return Progress(
+            stage="transcribing",
+            audio_seconds_done=round(self._done_seconds, 3),
+            audio_seconds_total=total,
+            eta_seconds=eta,
+        )
+
+    def _finished(self) -> Finished:
+        work, reading, lane = self._work, self._work.reading, self._work.lane
+        duration = reading.seconds
+        language, probability = self._language()
+        dropped = None if work.kept_seconds is None else max(0.0, duration - work.kept_seconds)
+        finished = Finished(
+            language=language,
+            language_probability=probability,
+            duration=round(duration, 6),
+            speech_seconds=_rounded(work.speech_seconds),
+            dropped_seconds=_rounded(dropped),
+            queue_seconds=_rounded(lane.queue_seconds),
+            load_seconds=_rounded(reading.load_seconds),
+            vad_seconds=_rounded(reading.vad_seconds),
+            inference_seconds=_rounded(lane.inference_seconds),
+            rtf=_rounded((time.monotonic() - self._began) / duration),
+            flags=self._flags(),
+        )
+        report = RequestReport(self._model, finished, self._segments, self._doubts)
+        for hook in self._hooks:
+            try:
+                hook(report)
+            except Exception:
+                log.exception("a hook failed")
+        return finished
+
+    def _language(self) -> tuple[str | None, float | None]:
+        """The language told at the end: forced, detected, or null when nothing was said."""
+        options = self._work.plan.options
+        if options.language is not None:
+            return options.language, None
+        if not self._segments:
+            return None, None
+        if options.multilingual:
+            return self._languages.most_common(1)[0][0], None
+        heard = self._work.language
+        return self._work.plan.language, None if heard is None else heard.probability
+
+    def _flags(self) -> list[str]:
+        heard = self._work.language
+        flags = {
+            "truncated": self._work.reading.is_truncated,
+            "no_speech": not self._segments and not self._doubts,
+            "other_language": heard is not None and not heard.is_expected,
+            "doubtful_dropped": self._work.plan.options.doubtful == "drop" and bool(self._doubts),
+        }
+        return [name for name, holds in flags.items() if holds]
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
+
+
+async def _signs_of_life(
+    items: AsyncIterator[Done], every_seconds: float
+) -> AsyncGenerator[Done | None, None]:
+    """Pass items on; None whenever there was none for `every_seconds`."""
+    while True:
+        coming = asyncio.ensure_future(_anext(items))
+        try:
+            while not (await asyncio.wait({coming}, timeout=every_seconds))[0]:
+                yield None
+        finally:
+            if not coming.done():
+                coming.cancel()
+                await asyncio.wait({coming})
+        item = coming.result()
+        if item is None:
+            return
+        yield item
+
+
+async def _anext(items: AsyncIterator[Done]) -> Done | None:
+    return await anext(items, None)

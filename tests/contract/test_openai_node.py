@@ -16,11 +16,9 @@ from running import KEY, Running, serve, serve_gateway
 from worker.errors import Overloaded
 
 SCRIPT = Path(__file__).parent / "node" / "ask.mjs"
-EN1, EN2 = DATA / "short/en-1.wav", DATA / "short/en-2.wav"
+EN1, DE2 = DATA / "short/en-1.wav", DATA / "short/de-2.wav"
 TEXT1 = "It is on the first floor."
-TEXT2 = (
-    "I have eleven chairs and sixty batteries. Can you send the letter to Clara before Wednesday?"
-)
+TEXT2 = "Es ist im dritten Stock. Das Wetter in Berlin ist heute warm."
 
 
 @pytest.fixture(params=["openai", "openai-6"])
@@ -63,7 +61,7 @@ def test_36_text_and_subtitles_are_strings(sdk: str, gateway: Running) -> None:
 
 
 def test_39_verbose_json_has_words_and_segments(sdk: str, gateway: Running) -> None:
-    answer = ask(sdk, gateway, "words", EN2)
+    answer = ask(sdk, gateway, "words", DE2)
     assert [word["word"] for word in answer["words"]] == TEXT2.split()
     assert len(answer["segments"]) == 2
 
@@ -73,7 +71,7 @@ def test_48_the_request_has_an_id(sdk: str, gateway: Running) -> None:
 
 
 def test_51_64_a_stream_ends_with_one_done(sdk: str, gateway: Running) -> None:
-    events = ask(sdk, gateway, "events", EN2)
+    events = ask(sdk, gateway, "events", DE2)
     assert [event["type"] for event in events] == [
         "transcript.text.delta",
         "transcript.text.delta",

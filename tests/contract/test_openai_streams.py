@@ -1,6 +1,6 @@
 """stream=true: events, signs of life, failures, and clients that are slow or leave.
 
-The number in a name is the line of the conformance list in docs/openai.md.
+The numbers in a name are lines of the list in docs/conformance.md.
 """
 
 import json
@@ -134,6 +134,12 @@ def test_61_a_failure_in_the_stream_is_an_error_of_the_sdk(
         assert caught.value.code == code
         found = list(blocks(stream(gateway)))
         assert json.loads(found[-1].removeprefix("data: "))["error"]["code"] == code
+
+
+def test_60_a_failure_instead_of_any_event_keeps_its_status() -> None:
+    with played(FAILED) as (_, gateway):
+        answer = stream(gateway)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "audio_too_long")
 
 
 def test_62_a_client_that_leaves_ends_the_workers_stream() -> None:

@@ -38,7 +38,7 @@ def transcription(transcript: Transcript, *, logprobs: bool) -> dict[str, Any]:
         "text": joined(transcript.segments),
         "languages": _languages(transcript.language),
     }
-    if logprobs:
+    if logprobs and has_logprobs(transcript.segments):
         answer["logprobs"] = token_logprobs(transcript.segments)
     return answer | {"usage": _usage_by_duration(transcript.duration)}
 
@@ -83,6 +83,11 @@ def model_object(name: str, info: ModelInfo, *, created: int) -> dict[str, Any]:
     }
 
 
+def has_logprobs(segments: Iterable[Segment]) -> bool:
+    """Whether the engine has reported tokens; better none than an empty list of them."""
+    return all(segment.logprobs is not None for segment in segments)
+
+
 def token_logprobs(segments: Iterable[Segment]) -> list[dict[str, Any]]:
     """The tokens of the text with their bytes and log-probabilities, as one flat list."""
     tokens: list[TokenLogprob] = [t for segment in segments for t in segment.logprobs or []]
@@ -92,7 +97,9 @@ def token_logprobs(segments: Iterable[Segment]) -> list[dict[str, Any]]:
 def delta_event(segment: Segment, *, logprobs: bool) -> dict[str, Any]:
     """The text of one more final segment, with the space before it."""
     event: dict[str, Any] = {"type": "transcript.text.delta", "delta": segment.text}
-    return event | ({"logprobs": token_logprobs([segment])} if logprobs else {})
+    if logprobs and has_logprobs([segment]):
+        event["logprobs"] = token_logprobs([segment])
+    return event
 
 
 def segment_event(segment: Segment, *, words: bool) -> dict[str, Any]:
@@ -115,7 +122,7 @@ def done_event(transcript: Transcript, *, logprobs: bool) -> dict[str, Any]:
         "text": joined(transcript.segments),
         "languages": _languages(transcript.language),
     }
-    if logprobs:
+    if logprobs and has_logprobs(transcript.segments):
         event["logprobs"] = token_logprobs(transcript.segments)
     return event | {"usage": _usage_by_tokens(transcript)}
 

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from ..auth import require_openai_key
 from ..deps import check_task, resolve_model, settings_of, worker_of
 from ..edge import until_disconnect
-from ..errors import ModelNotFound, ServiceError, UnknownParameter, error_object
+from ..errors import ModelNotFound, RemoteError, ServiceError, UnknownParameter, error_object
 from ..formats import openai as shapes
 from ..formats.subtitles import srt, vtt
 from ..openai_form import Asked, MissingField, OpenAIForm, Task
@@ -93,6 +93,8 @@ async def _answer(request: Request, task: Task) -> Response:
         _check_strict(request, asked)
         if asked.stream:
             first = await until_disconnect(request, anext(events))
+            if isinstance(first, Failed):
+                raise RemoteError(first.status, first.code, first.message, param=first.param)
             pieces = _server_sent(request, asked, first, events)
             return EventStream(
                 pieces,
@@ -102,8 +104,7 @@ async def _answer(request: Request, task: Task) -> Response:
             )
         transcript = await until_disconnect(request, collect(events))
         request.state.log["duration"] = transcript.duration
-        if asked.options.logprobs and any(s.logprobs is None for s in transcript.segments):
-            # The worker's engine knows of none: better no tokens than an empty list of them.
+        if asked.options.logprobs and not shapes.has_logprobs(transcript.segments):
             asked = replace(asked, ignored=[*asked.ignored, "include"])
         return _whole(asked, transcript, _headers(asked, began))
     raise AssertionError("an exit stack passes every exception on")
@@ -112,8 +113,7 @@ async def _answer(request: Request, task: Task) -> Response:
 def _whole(asked: Asked, transcript: Transcript, headers: dict[str, str]) -> Response:
     match asked.response_format:
         case "json":
-            logprobs = asked.options.logprobs and "include" not in asked.ignored
-            shape = shapes.transcription(transcript, logprobs=logprobs)
+            shape = shapes.transcription(transcript, logprobs=asked.options.logprobs)
             return JSONResponse(shape, headers=headers)
         case "verbose_json":
             shape = shapes.verbose(
@@ -133,9 +133,9 @@ async def _server_sent(
 ) -> AsyncGenerator[str, None]:
     """Deltas as segments become final, then the whole text once more; a failure ends the stream."""
     segments: list[Segment] = []
+    event: Event | None = first
     try:
-        yield _progress(asked, first)
-        async for event in rest:
+        while event is not None:
             match event:
                 case Segment():
                     segments.append(event)
@@ -152,13 +152,12 @@ async def _server_sent(
                     yield DONE
                 case Failed():
                     yield data(shapes.failed_event(event))
+            event = await anext(rest, None)
     except ServiceError as exc:
         yield data({"error": error_object(exc)})
 
 
-def _progress(asked: Asked, event: Event) -> str:
-    if not isinstance(event, Started | Progress):
-        raise TypeError(f"a stream begins with 'started', not with '{event.type}'")
+def _progress(asked: Asked, event: Started | Progress) -> str:
     shape = shapes.progress_event(event)
     return data(shape) if asked.progress else comment(f"progress {json.dumps(shape)}")
 

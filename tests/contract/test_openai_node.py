@@ -1,6 +1,6 @@
 """OpenAI's own Node SDK, in two major versions, against the real gateway and worker.
 
-The number in a name is the line of the conformance list in docs/openai.md.
+The numbers in a name are lines of the list in docs/conformance.md.
 """
 
 import json

@@ -1,0 +1,31 @@
+"""The shipped model in float32, in which batches are exact, shared by the tests of decoding."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from house import ROOT
+from worker.decoding.station import Station
+from worker.settings import Settings
+
+MICRO = ROOT / "whisper-service" / "models" / "micro"
+
+
+@pytest.fixture(scope="session")
+def micro() -> Path:
+    """The directory of the shipped model."""
+    return MICRO
+
+
+@pytest.fixture(scope="session")
+def station() -> Iterator[Station]:
+    """The shipped model with its queue, in float32 on one thread."""
+    settings = Settings(
+        whisper_models=["micro"],
+        whisper_device="cpu",
+        whisper_compute_type="float32",
+        whisper_cpu_threads=1,
+    )
+    served = Station("micro", MICRO, settings)
+    yield served
+    served.close()

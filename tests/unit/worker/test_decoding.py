@@ -1,0 +1,308 @@
+"""The pure parts of decoding: ladder, timestamps, words, sentences, languages, doubts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from worker.decoding.attempt import Outcome, Thresholds
+from worker.decoding.doubt import doubts, is_repetitive
+from worker.decoding.ladder import (
+    average_logprob,
+    best_of_the_failed,
+    compression_ratio,
+    needs_fallback,
+    temperatures,
+)
+from worker.decoding.language import HeardLanguage, choose_language, is_settled
+from worker.decoding.sentences import split_sentences
+from worker.decoding.station import Station
+from worker.decoding.timestamps import Draft, TimedWord, split_by_timestamps
+from worker.decoding.words import add_words, tidy
+from worker.errors import InvalidRequest
+from worker.wire import Options
+
+BEGIN = 50_364
+"""The token of 0.00 s."""
+EOT = 50_257
+THRESHOLDS = Thresholds()
+
+
+# --- the ladder ---------------------------------------------------------------------------------
+
+
+def test_zero_and_unset_are_the_whole_ladder_and_a_number_above_is_itself() -> None:
+    assert temperatures(None) == temperatures(0.0) == (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    assert temperatures(0.3) == (0.3,)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "avg_logprob", "no_speech_prob", "expected"),
+    [
+        (1.0, -0.5, 0.0, False),
+        (2.5, -0.5, 0.0, True),
+        (1.0, -1.1, 0.0, True),
+        (1.0, -1.1, 0.7, False),
+        (2.5, -1.1, 0.7, False),
+        (2.5, -0.5, 0.7, True),
+    ],
+)
+def test_repetition_and_low_probability_fall_back_but_silence_does_not(
+    ratio: float, avg_logprob: float, no_speech_prob: float, expected: bool
+) -> None:
+    found = needs_fallback(
+        ratio=ratio, avg_logprob=avg_logprob, no_speech_prob=no_speech_prob, thresholds=THRESHOLDS
+    )
+    assert found is expected
+
+
+def test_the_likeliest_that_does_not_repeat_itself_is_the_best_of_the_failed() -> None:
+    loop = Outcome(tokens=(1,), avg_logprob=-0.2, compression_ratio=9.0)
+    poor = Outcome(tokens=(2,), avg_logprob=-2.0, compression_ratio=1.0)
+    better = Outcome(tokens=(3,), avg_logprob=-1.5, compression_ratio=1.0)
+    assert best_of_the_failed([loop, poor, better], THRESHOLDS) is better
+    assert best_of_the_failed([loop], THRESHOLDS) is loop
+
+
+def test_scores_become_mean_log_probabilities_as_in_the_reference() -> None:
+    assert average_logprob(-0.5, 9, 1.0) == pytest.approx(-0.45)
+    assert average_logprob(-0.5, 9, 0.0) == pytest.approx(-0.05)
+
+
+def test_repetition_compresses_well() -> None:
+    assert compression_ratio("no " * 100) > 2.4
+    assert compression_ratio("The price is fifty dollars.") < 1.0
+
+
+# --- timestamps ---------------------------------------------------------------------------------
+
+
+def stamp(seconds: float) -> int:
+    return BEGIN + round(seconds / 0.02)
+
+
+def test_segments_stand_between_pairs_of_timestamps() -> None:
+    tokens = [stamp(0.2), 1, 2, stamp(3.0), stamp(3.6), 3, stamp(5.0)]
+    split = split_by_timestamps(tokens, timestamp_begin=BEGIN, seek=1000, frames=3000)
+    assert [(round(d.start, 2), round(d.end, 2)) for d in split.drafts] == [
+        (10.2, 13.0),
+        (13.6, 15.0),
+    ]
+    assert (split.next_seek, split.ends_in_silence) == (4000, True)
+
+
+def test_an_unfinished_segment_is_heard_again_from_its_start() -> None:
+    tokens = [stamp(0.0), 1, stamp(3.0), stamp(3.0), 2, 3]
+    split = split_by_timestamps(tokens, timestamp_begin=BEGIN, seek=0, frames=3000)
+    assert [d.tokens for d in split.drafts] == [[stamp(0.0), 1, stamp(3.0)]]
+    assert (split.next_seek, split.ends_in_silence) == (300, False)
+
+
+def test_text_without_timestamps_is_one_segment_of_the_whole_window() -> None:
+    split = split_by_timestamps([1, 2], timestamp_begin=BEGIN, seek=500, frames=1234)
+    assert [(d.start, d.end) for d in split.drafts] == [(5.0, 17.34)]
+    assert split.next_seek == 1734
+
+
+@given(
+    st.lists(st.integers(0, 1500).map(lambda n: BEGIN + n) | st.integers(0, 50), max_size=60),
+    st.integers(1, 3000),
+)
+def test_the_seek_loop_always_goes_on_and_every_token_is_kept_or_heard_again(
+    tokens: list[int], frames: int
+) -> None:
+    # Whisper's timestamps never decrease; CTranslate2 sees to it.
+    stamps = iter(sorted(token for token in tokens if token >= BEGIN))
+    tokens = [next(stamps) if token >= BEGIN else token for token in tokens]
+    split = split_by_timestamps(tokens, timestamp_begin=BEGIN, seek=100, frames=frames)
+    kept = [token for draft in split.drafts for token in draft.tokens]
+    assert kept == tokens[: len(kept)]
+    assert split.next_seek >= 100
+    assert all(draft.start <= draft.end for draft in split.drafts if draft.tokens[:1])
+
+
+# --- words --------------------------------------------------------------------------------------
+
+PLACED = st.lists(
+    st.tuples(
+        st.sampled_from([" Hello", ",", " world", ".", " it", "'", "s", " (", "1", ")"]),
+        st.floats(0, 30),
+        st.floats(0, 3),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(PLACED, st.floats(0, 30), st.floats(0, 30))
+def test_words_are_monotonic_and_inside_the_audio_and_none_is_lost(
+    placed: list[tuple[str, float, float]], last_speech: float, end: float
+) -> None:
+    starts = sorted(start for _, start, _ in placed)
+    words = [
+        TimedWord(text, start, start + length, 0.5, tokens=[n], logprobs=[-0.5])
+        for n, ((text, _, length), start) in enumerate(zip(placed, starts, strict=True))
+    ]
+    half = len(words) // 2
+    drafts = [
+        Draft(0, 0.0, 10.0, list(range(half))),
+        Draft(0, 10.0, 20.0, list(range(half, len(words)))),
+    ]
+    add_words(drafts, words, seek=0, eot=EOT, last_speech=last_speech)
+    found = [word for draft in drafts for word in draft.words or []]
+    tidy(found, start=0.0, end=end)
+    assert "".join(word.word for word in found) == "".join(text for text, _, _ in placed)
+    earliest = 0.0
+    for word in found:
+        assert earliest <= word.start <= word.end <= end
+        earliest = word.end
+
+
+def test_punctuation_belongs_to_its_word() -> None:
+    texts = [" He", " said", " “", "No", ",", " never", ".", "”"]
+    words = [TimedWord(text, n, n + 1, 0.9, [n], [0.0]) for n, text in enumerate(texts)]
+    draft = Draft(0, 0.0, 8.0, list(range(8)))
+    add_words([draft], words, seek=0, eot=EOT, last_speech=0.0)
+    assert [word.word for word in draft.words or []] == [" He", " said", " “No,", " never.”"]
+
+
+# --- sentences ----------------------------------------------------------------------------------
+
+
+def sentences(*texts: str, gap: float = 0.0) -> list[str]:
+    words = [
+        TimedWord(text, n * (1 + gap), n * (1 + gap) + 1, 0.9, [n]) for n, text in enumerate(texts)
+    ]
+    tokens = [stamp(0), *range(len(texts)), stamp(9)]
+    parts = split_sentences([Draft(0, 0.0, words[-1].end, tokens, words)], BEGIN)
+    assert [token for part in parts for token in part.tokens] == tokens
+    return ["".join(word.word for word in part.words or []) for part in parts]
+
+
+def test_each_sentence_is_a_segment() -> None:
+    assert sentences(" Good", " morning.", " How", " are", " you?", " Fine!") == [
+        " Good morning.",
+        " How are you?",
+        " Fine!",
+    ]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        (" Mr.", " Smith", " comes."),
+        (" It", " costs", " 3.", " 50", " dollars."),
+        (" e.g.", " this"),
+        (" J.", " Bach"),
+        (" etc.", " and"),
+    ],
+)
+def test_abbreviations_and_numbers_end_no_sentence(texts: tuple[str, ...]) -> None:
+    assert sentences(*texts) == ["".join(texts)]
+
+
+def test_wide_punctuation_ends_a_sentence_without_a_capital_letter() -> None:
+    assert sentences("你好。", "再见。") == ["你好。", "再见。"]
+
+
+def test_a_long_silence_ends_a_segment_without_punctuation() -> None:
+    assert sentences(" one", " two", gap=1.5) == [" one", " two"]
+
+
+def test_segments_without_words_stay_as_they_are() -> None:
+    draft = Draft(0, 0.0, 4.0, [1, 2])
+    assert split_sentences([draft], BEGIN) == [draft]
+
+
+# --- languages ----------------------------------------------------------------------------------
+
+
+def test_one_clear_window_settles_the_language() -> None:
+    options = Options(language_detection_segments=4)
+    assert is_settled([{"en": 0.4, "de": 0.3}], options) is False
+    assert is_settled([{"en": 0.4}, {"de": 0.9}], options) is True
+    heard = [{"en": 0.4, "de": 0.3}, {"de": 0.9, "en": 0.1}]
+    assert choose_language(heard, options) == HeardLanguage("de", 0.9)
+
+
+def test_without_a_clear_window_the_majority_decides() -> None:
+    heard = [{"en": 0.4, "de": 0.3}, {"de": 0.45, "en": 0.3}, {"en": 0.35, "de": 0.34}]
+    assert choose_language(heard, Options()) == HeardLanguage("en", 0.4)
+
+
+def test_another_language_is_taken_replaced_or_refused() -> None:
+    heard = [{"la": 0.85, "en": 0.1, "de": 0.04}]
+
+    def options(policy: str) -> Options:
+        return Options.model_validate({"languages": ["de", "en"], "on_other_language": policy})
+
+    assert choose_language(heard, options("nearest")) == HeardLanguage("en", 0.1)
+    assert choose_language(heard, options("allow")) == HeardLanguage("la", 0.85, is_expected=False)
+    with pytest.raises(InvalidRequest, match="'la'") as caught:
+        choose_language(heard, options("reject"))
+    assert caught.value.param == "languages"
+
+
+# --- doubts -------------------------------------------------------------------------------------
+
+GOOD = Outcome(avg_logprob=-0.3, compression_ratio=1.2, no_speech_prob=0.1)
+
+
+def reasons(
+    outcome: Outcome = GOOD,
+    text: str = "Good morning.",
+    speech: list[tuple[float, float]] | None = None,
+) -> list[str]:
+    return doubts(
+        text=text, outcome=outcome, thresholds=THRESHOLDS, start=1.0, end=3.0, speech=speech
+    )
+
+
+def test_a_good_segment_has_no_doubts() -> None:
+    assert reasons(speech=[(0.8, 3.2)]) == []
+
+
+def test_each_reason_has_its_name() -> None:
+    assert reasons(Outcome(compression_ratio=3.0)) == ["repetition"]
+    assert reasons(text="no, no, no, no") == ["repetition"]
+    assert reasons(Outcome(avg_logprob=-1.2)) == ["low_logprob"]
+    assert reasons(Outcome(no_speech_prob=0.7)) == ["no_speech"]
+    assert reasons(speech=[(2.8, 9.0)]) == ["outside_speech"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Thank you. Thank you. Thank you. Thank you.", True),
+        ("Sechs, fünf, neun, neun, sechs", False),
+        ("one two three one two three one two three one two three", True),
+        ("A very very very long way", False),
+        ("", False),
+    ],
+)
+def test_phrases_said_four_times_in_a_row_are_repetition(text: str, expected: bool) -> None:
+    assert is_repetitive(text) is expected
+
+
+# --- prompts ------------------------------------------------------------------------------------
+
+
+def test_hotwords_and_previous_text_share_half_of_the_context(station: Station) -> None:
+    vocabulary = station.vocabulary
+    long = vocabulary.encode(" word" * 400)
+    prompt = vocabulary.prompt(
+        language="en", task="transcribe", previous=long, hotwords="Vienna Poland"
+    )
+    names = vocabulary.encode(" Vienna Poland")
+    assert prompt[1 : 1 + len(names)] == names
+    assert len(prompt) == 1 + 223 + 3
+
+
+def test_only_the_last_223_tokens_of_a_prompt_count(station: Station) -> None:
+    tokens = list(range(300))
+    prompt = station.vocabulary.prompt(language="en", task="transcribe", previous=tokens)
+    assert prompt[1:-3] == tokens[-223:]
+
+
+def test_the_bytes_of_tokens_are_those_of_the_text(station: Station) -> None:
+    text = " Müller à Łódź 東京"
+    tokens = station.vocabulary.encode(text)
+    assert b"".join(map(station.vocabulary.token_bytes, tokens)) == text.encode()

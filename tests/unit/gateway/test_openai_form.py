@@ -1,9 +1,13 @@
 """OpenAI's form in every way in which clients write it."""
 
+import re
+
 import pytest
 from gateway.errors import InvalidRequest, NotImplementedYet
 from gateway.fields import Fields
+from gateway.formats.style import SubtitleStyle
 from gateway.openai_form import Asked, MissingField, OpenAIForm
+from house import ROOT
 
 WAV = "data:audio/wav;base64,UklGRg=="
 
@@ -246,3 +250,13 @@ def test_what_may_still_follow_the_file_is_told_apart(sent: list[tuple[str, str]
         form.fields.add(name, value)
     with pytest.raises(MissingField):
         form.read()
+
+
+def test_every_field_of_the_documentation_is_read() -> None:
+    table = (ROOT / "docs" / "openai.md").read_text().split("| field | means here |")[1]
+    firsts = "".join(re.findall(r"^\| ([^|]+) \|", table.split("\n\n")[0], re.MULTILINE))
+    names = re.findall(r"`([a-z_]+)(?:\[\])?`", firsts)
+    assert {"stream", "include", "languages", *SubtitleStyle.model_fields} <= set(names)
+    # `file` is the upload itself, and `file` alone is no field.
+    unset = [(name, "") for name in names if name not in ("file", "model")]
+    assert read(*unset).ignored == []

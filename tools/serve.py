@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -23,7 +24,8 @@ from types import FrameType
 from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE = ROOT / "tests" / "data" / "short" / "en-2.wav"
+SAMPLE = ROOT / "tests" / "data" / "short" / "en-3.wav"
+PORTS = {"SERVICE_PORT": "8080", "API_GATEWAY_PORT": "8081"}
 STOP_SECONDS = 40.0
 """A service lets running requests end for 30 s; one that takes longer than this is killed."""
 LOOK_SECONDS = 0.1
@@ -100,8 +102,10 @@ def environment(given: Mapping[str, str | None]) -> dict[str, str]:
     env.setdefault("ALLOWED_MODELS", ",".join(name for name in names if name))
     env.setdefault("SERVICE_HOST", "127.0.0.1")  # the gateway is the only entry
     env.setdefault("API_GATEWAY_HOST", "0.0.0.0")
-    env["SERVICE_PORT"] = _free_port(env, "SERVICE_PORT", 8080, env["SERVICE_HOST"])
-    env["API_GATEWAY_PORT"] = _free_port(env, "API_GATEWAY_PORT", 8081, env["API_GATEWAY_HOST"])
+    with ExitStack() as probes:  # both held until both are known, so that two free ones differ
+        for name, default in PORTS.items():
+            host = env["SERVICE_HOST" if name == "SERVICE_PORT" else "API_GATEWAY_HOST"]
+            env[name] = _free_port(probes, name, env.get(name, default), host)
     if env["API_GATEWAY_PORT"] == env["SERVICE_PORT"]:
         raise CannotRun("SERVICE_PORT and API_GATEWAY_PORT are the same; give each its own")
     env.setdefault("MODEL_URL", f"http://{_reachable(env['SERVICE_HOST'])}:{env['SERVICE_PORT']}")
@@ -130,20 +134,20 @@ def _reachable(host: str) -> str:
     return "127.0.0.1" if host == "0.0.0.0" else host
 
 
-def _free_port(env: Mapping[str, str], name: str, default: int, host: str) -> str:
+def _free_port(probes: ExitStack, name: str, text: str, host: str) -> str:
     """The port of that setting once it is known to be free; 0 takes any that is."""
-    text = env.get(name, str(default))
     if not text.isdecimal() or int(text) > 65535:
         raise CannotRun(f"{name}={text} is not a port")
-    with socket.socket() as probe:
+    probe = probes.enter_context(socket.socket())
+    if int(text):  # as the services do: a port that has just been left can be taken
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(text)))
-        except OSError as exc:
-            raise CannotRun(
-                f"port {text} cannot be used ({exc.strerror}); set {name} to another"
-            ) from exc
-        return str(probe.getsockname()[1])
+    try:
+        probe.bind((host, int(text)))
+    except OSError as exc:
+        raise CannotRun(
+            f"port {text} cannot be used ({exc.strerror}); set {name} to another"
+        ) from exc
+    return str(probe.getsockname()[1])
 
 
 def _start(name: str, folder: Path, env: Mapping[str, str]) -> Service:

@@ -1,6 +1,7 @@
 """`make run` as users know it: one command, a line to paste, and nothing left when it ends."""
 
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -15,7 +16,8 @@ from house import ROOT
 from processes import PATIENCE, clean_environment, descendants, free_port, wait_for_end
 
 TEXT = (
-    "I have eleven chairs and sixty batteries. Can you send the letter to Clara before Wednesday?"
+    "Our sales team reported six new orders on Friday. The weather in Vienna is cold today. "
+    "Hello, my name is David and I come from Poland."
 )
 
 
@@ -67,11 +69,19 @@ def test_the_printed_curl_line_works_when_pasted() -> None:
         assert "API key   it's a key; $HOME\n" in text
 
 
+def test_the_readme_shows_the_answer_to_the_line_that_is_printed(serve: ModuleType) -> None:
+    readme = (ROOT / "README.md").read_text()
+    line = re.search(r"```bash\n(curl [^`]+)```\n```json\n([^`]+)```", readme)
+    assert line is not None
+    assert json.loads(line[2]) == {"text": TEXT, "language": "en"}
+    assert f"file=@{serve.SAMPLE.relative_to(ROOT)}" in line[1]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_to_make_alone_leaves_no_process_behind(number: signal.Signals) -> None:
     with serving() as (run, _):
         pids = descendants(run.pid)
-        assert len(pids) == 3  # serve.py, worker, gateway
+        assert len(pids) >= 3  # serve.py, worker, gateway
         watched = {pid: os.pidfd_open(pid) for pid in pids}
         run.send_signal(number)
         wait_for_end(watched)
@@ -135,6 +145,18 @@ def test_the_gateway_allows_the_models_that_the_worker_has_unless_told(serve: Mo
     assert serve.environment(ports | models)["ALLOWED_MODELS"] == "small,org/name"
     told = serve.environment(ports | models | {"ALLOWED_MODELS": "small"})
     assert told["ALLOWED_MODELS"] == "small"
+
+
+def test_two_free_ports_are_never_the_same(serve: ModuleType) -> None:
+    for _ in range(20):
+        env = serve.environment({"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0"})
+        assert env["SERVICE_PORT"] != env["API_GATEWAY_PORT"]
+
+
+def test_one_port_for_both_is_refused(serve: ModuleType) -> None:
+    port = str(free_port())
+    with pytest.raises(serve.CannotRun, match="are the same; give each its own"):
+        serve.environment({"SERVICE_PORT": port, "API_GATEWAY_PORT": port})
 
 
 @pytest.mark.parametrize("port", ["http", "65536", "-1"])

@@ -8,10 +8,32 @@ import json
 import re
 from typing import Any
 
-from .errors import InvalidRequest
+from .errors import InvalidRequest, UnknownParameter
+from .wire import Options, read_options
 
 GATEWAYS_OWN = frozenset({"tenant", "priority"})
 """Options of the worker that only the gateway sets; to clients they do not exist."""
+
+
+class OptionFields:
+    """The worker's options as the plain fields of a form: each once, and none that is unknown."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+
+    def add(self, name: str, value: str) -> None:
+        """Take one field, or raise for what is wrong with it."""
+        if name in GATEWAYS_OWN:
+            raise UnknownParameter(f"Unknown parameter: '{name}'", param=name)
+        if name in self.fields:
+            raise InvalidRequest(f"'{name}' was sent twice", param=name)
+        read_options({name: value})
+        self.fields[name] = value
+
+    def options(self) -> Options:
+        """What the fields so far ask for."""
+        return read_options(self.fields)
+
 
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 

@@ -12,7 +12,7 @@ from .auth import warn_if_open
 from .between import install_between
 from .edge import install_edge
 from .logs import configure_logging
-from .routes import health, openai, transcribe
+from .routes import detect_language, health, openai, transcribe
 from .server import serve
 from .settings import Settings
 from .worker import Worker
@@ -34,6 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.started = int(time.time())
     app.include_router(transcribe.router)
+    app.include_router(detect_language.router)
     app.include_router(openai.router)
     app.include_router(health.router)
     install_between(app, settings)

@@ -11,7 +11,16 @@ from pydantic import TypeAdapter
 
 from .errors import RemoteError, WorkerLost, WorkerTimeout, WorkerUnreachable
 from .settings import Settings
-from .wire import Admission, Event, Failed, Finished, Health, ModelInfo, parse_event
+from .wire import (
+    Admission,
+    DetectedLanguage,
+    Event,
+    Failed,
+    Finished,
+    Health,
+    ModelInfo,
+    parse_event,
+)
 
 CONNECT_SECONDS = 5.0
 PROBE_SECONDS = 5.0
@@ -108,6 +117,19 @@ class Worker:
                 await _raise_for_error(answer)
                 async with aclosing(_events(answer)) as events:
                     yield events
+
+    async def detect_language(
+        self, model: str, body: AsyncIterator[bytes], content_type: str, request_id: str
+    ) -> DetectedLanguage:
+        """Send a multipart body as it arrives, and learn which language is spoken in its file."""
+        with _border():
+            answer = await self._client.post(
+                f"/detect-language/{quote(model)}",
+                content=body,
+                headers={"Content-Type": content_type, "X-Request-ID": request_id},
+            )
+        await _raise_for_error(answer)
+        return DetectedLanguage.model_validate_json(answer.content)
 
 
 async def _events(answer: httpx.Response) -> AsyncGenerator[Event, None]:

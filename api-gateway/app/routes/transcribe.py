@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from ..auth import require_key
 from ..deps import resolve_model, settings_of, worker_of
 from ..edge import until_disconnect
-from ..errors import InvalidRequest, RemoteError, UnknownParameter, WorkerLost
-from ..fields import GATEWAYS_OWN
+from ..errors import InvalidRequest, RemoteError, WorkerLost
+from ..fields import OptionFields
 from ..formats.style import SubtitleStyle, read_style, with_words
 from ..formats.subtitles import srt, vtt
 from ..uploads import Upload
@@ -24,7 +24,6 @@ from ..wire import (
     Segment,
     Transcript,
     form_fields,
-    read_options,
 )
 from .documented import ERRORS, MODEL_EXAMPLES, upload_body
 
@@ -43,11 +42,11 @@ class Text(BaseModel):
     language: str | None
 
 
-class _Form:
+class _Form(OptionFields):
     """The fields of one request: the worker's options, and the format, which is the gateway's."""
 
     def __init__(self) -> None:
-        self.fields: dict[str, str] = {}
+        super().__init__()
         self._layout: dict[str, str] = {}
         self.response_format: ResponseFormat = "json"
 
@@ -58,15 +57,12 @@ class _Form:
                 known = ", ".join(get_args(ResponseFormat))
                 raise InvalidRequest(f"response_format must be one of {known}", param=name)
             self.response_format = value or "json"  # type: ignore[assignment]
-            return
-        if name in GATEWAYS_OWN:
-            raise UnknownParameter(f"Unknown parameter: '{name}'", param=name)
-        fields = self._layout if name in SubtitleStyle.model_fields else self.fields
-        if name in fields:
-            raise InvalidRequest(f"'{name}' was sent twice", param=name)
-        if fields is self.fields:
-            read_options({name: value})
-        fields[name] = value
+        elif name in SubtitleStyle.model_fields:
+            if name in self._layout:
+                raise InvalidRequest(f"'{name}' was sent twice", param=name)
+            self._layout[name] = value
+        else:
+            super().add(name, value)
 
     def style(self) -> SubtitleStyle:
         """How subtitles are laid out; refused for answers that are none."""
@@ -78,7 +74,7 @@ class _Form:
 
     def options(self) -> Options:
         """What the worker is asked for."""
-        options, style = read_options(self.fields), self.style()
+        options, style = super().options(), self.style()
         return with_words(options, style) if self.response_format in ("srt", "vtt") else options
 
 

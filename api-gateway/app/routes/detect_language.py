@@ -1,0 +1,34 @@
+"""Which language is spoken in a file, without its text."""
+
+from contextlib import closing
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from ..auth import require_key
+from ..deps import resolve_model, settings_of, worker_of
+from ..fields import OptionFields
+from ..uploads import Upload
+from ..wire import DetectedLanguage, form_fields
+from .documented import ERRORS, MODEL_EXAMPLES, upload_body
+
+router = APIRouter(dependencies=[Depends(require_key)], tags=["transcribe"])
+
+
+@router.post("/detect-language/{model:path}", openapi_extra=upload_body({}), responses=ERRORS)
+async def detect_language(
+    request: Request, model: Annotated[str, Path(openapi_examples=MODEL_EXAMPLES)]
+) -> DetectedLanguage:
+    """Say which language is spoken in the first windows that hold speech; null when nobody speaks.
+
+    `language_detection_segments` windows are heard at most, `languages` limits the choice.
+    """
+    worker, request_id = worker_of(request), request.state.request_id
+    model = resolve_model(request, model)
+    form = OptionFields()
+    with closing(Upload(request, settings_of(request).max_upload_bytes, form.add)) as upload:
+        await upload.read_head()
+        size = request.headers.get("content-length")
+        await worker.admit(model, form.fields, int(size) if size else None, request_id)
+        body = upload.body(lambda: form_fields(form.options()))
+        return await worker.detect_language(model, body, upload.content_type, request_id)

@@ -29,9 +29,7 @@ PYTHON = {
     "with_aiohttp.py": ["aiohttp"],
 }
 NODE = {"with_ai_sdk.mjs": ["ai", "@ai-sdk/openai"]}
-TEXT = (
-    "I have eleven chairs and sixty batteries. Can you send the letter to Clara before Wednesday?"
-)
+TEXT = "It is on the first floor."
 
 HEAD = """# Clients that work with this server
 
@@ -61,7 +59,7 @@ def served() -> Iterator[dict[str, str]]:
             **os.environ,
             "BASE_URL": f"{gateway.url}/v1",
             "API_KEY": KEY,
-            "FILE": str(DATA / "short/en-2.wav"),
+            "FILE": str(DATA / "short/en-1.wav"),
             "TEXT": TEXT,
         }
 

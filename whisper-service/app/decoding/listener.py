@@ -47,6 +47,8 @@ class Listener:
         self._lane = lane
         self._step = step
         self._name = name
+        self.heard: Outcome | None = None
+        """What told the language of a file that was decoded before its language was known."""
 
     async def hear(self, sound: Sound, plan: Plan) -> Outcome:
         """The probability of each language in a window."""
@@ -78,10 +80,13 @@ class Listener:
             prompt=tuple(prompt),
             start=tuple(start),
             align=plan.aligned,
-            detect=options.multilingual and vocabulary.multilingual,
+            detect=vocabulary.multilingual and (options.multilingual or plan.language is None),
             task=options.task,
         )
-        return await self._climb(attempt, plan)
+        outcome = await self._climb(attempt, plan)
+        if plan.language is None:
+            self.heard = self.heard or outcome
+        return outcome
 
     async def _climb(self, attempt: Attempt, plan: Plan) -> Outcome:
         outcomes: list[Outcome] = []

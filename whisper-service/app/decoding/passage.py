@@ -69,6 +69,8 @@ async def hear_passage(
     while (sound := await source.read(seek)) is not None:
         prefix, context.prefix = context.prefix, None
         outcome = await listener.listen(sound, plan, previous=context.said, prefix=prefix)
+        if plan.language is None and not plan.options.multilingual and outcome.languages:
+            plan = plan.in_language(next(iter(outcome.languages)))
         while outcome.cut_off and sound.frames > SHORTEST_REDONE_FRAMES:
             sound = sound.cut(quietest_frame(sound.samples))
             outcome = await listener.listen(sound, plan, previous=context.said, prefix=prefix)

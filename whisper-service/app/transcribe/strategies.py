@@ -47,6 +47,7 @@ class Work:
     language: HeardLanguage | None = None
     speech_seconds: float | None = None
     kept_seconds: float | None = None
+    _language_known: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Future[Any]] = field(default_factory=set)
 
     def run(self) -> AsyncIterator[Done]:
@@ -93,7 +94,9 @@ class Work:
 
     async def _parallel(self, windows: Iterator[Window]) -> AsyncIterator[Done]:
         pending: deque[asyncio.Task[Done]] = deque()
-        coming = self._with_language(windows)
+        coming = (
+            self._from_first_window(windows) if self._hears_once else self._with_language(windows)
+        )
         reading: asyncio.Task[tuple[Window, Any] | None] | None = None
         is_first, is_over = True, False
         while True:
@@ -130,6 +133,9 @@ class Work:
         segments: list[Said] = []
         async for said, _ in hear_passage(source, self.listener, self.plan, context):
             segments += said
+        if self._is_language_open and self.listener.heard is not None:
+            self._settle_language([self.listener.heard])
+        self._language_known.set()
         switched = await self._has_switched(window, segments)
         return Done(segments, Clock(window), window.end, switched)
 
@@ -146,6 +152,32 @@ class Work:
         self.language = choose_language(votes, self.plan.options)
         self.plan = self.plan.in_language(self.language.code)
         return True
+
+    @property
+    def _hears_once(self) -> bool:
+        """Whether the first window alone tells the language, whatever it is.
+
+        Then it is heard and decoded in one step: a short clip beside a long file waits for one batch,
+        not for two.
+        """
+        options = self.plan.options
+        return (
+            self._is_language_open
+            and options.language_detection_segments == 1
+            and options.languages is None
+        )
+
+    async def _from_first_window(
+        self, windows: Iterator[Window]
+    ) -> AsyncIterator[tuple[Window, Any]]:
+        """Windows as they come; all but the first wait until that has told the language."""
+        is_first = True
+        while (window := await self.reading.next(windows)) is not None:
+            self._count(window)
+            if not is_first:
+                await self._language_known.wait()
+            is_first = False
+            yield window, None
 
     async def _with_language(self, windows: Iterator[Window]) -> AsyncIterator[tuple[Window, Any]]:
         """Windows as they come; the first ones are held back until the language is settled."""

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 from house import ROOT
+from worker.audio import Cage
 from worker.decoding.station import Station
+from worker.models import Models
 from worker.settings import Settings
+from worker.transcribe import Transcriber
 
 MICRO = ROOT / "whisper-service" / "models" / "micro"
 
@@ -29,3 +32,13 @@ def station() -> Iterator[Station]:
     served = Station("micro", MICRO, settings)
     yield served
     served.close()
+
+
+@pytest.fixture(scope="session")
+def transcriber(station: Station) -> Iterator[Transcriber]:
+    """Requests to that model, without HTTP."""
+    settings = Settings(whisper_models=["micro"], whisper_aliases={"micro": str(MICRO)})
+    models = Models(settings, lambda name, directory: station)
+    assert models.load_all()
+    with Cage() as cage:
+        yield Transcriber(settings, models, cage)

@@ -1,0 +1,359 @@
+"""The story of one request, told by the real model: events, options, language, cancelling."""
+
+import asyncio
+import random
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, BinaryIO
+
+import numpy as np
+import pytest
+from house import DATA
+from worker.decoding.station import Station
+from worker.errors import InvalidRequest, Overloaded, RemoteError
+from worker.transcribe import RequestReport, Transcriber, collect
+from worker.uploads import Upload
+from worker.wire import Event, Failed, Finished, Options, Progress, Segment, Started, Transcript
+
+ONE = "It is on the first floor."
+
+
+def upload(file: str | BinaryIO, **options: Any) -> Upload:
+    opened = (DATA / file).open("rb") if isinstance(file, str) else file
+    return Upload(opened, 0, Options(**options))
+
+
+def joined(*files: str, silence: float = 0.0) -> BinaryIO:
+    """One WAV of several, with silence between them."""
+    import wave
+
+    parts = []
+    for file in files:
+        with wave.open(str(DATA / file)) as opened:
+            assert opened.getframerate() == 16_000
+            parts += [opened.readframes(opened.getnframes()), bytes(int(silence * 16_000) * 2)]
+    target = tempfile.TemporaryFile()  # noqa: SIM115 (the reading closes it)
+    with wave.open(target, "wb") as written:
+        written.setnchannels(1)
+        written.setsampwidth(2)
+        written.setframerate(16_000)
+        written.writeframes(b"".join(parts))
+    target.seek(0)
+    return target  # type: ignore[return-value]
+
+
+async def collected(transcriber: Transcriber, file: str | BinaryIO, **options: Any) -> Transcript:
+    async with aclosing(transcriber.transcribe("micro", upload(file, **options), "t")) as stream:
+        return await collect(stream)
+
+
+def answer(transcriber: Transcriber, file: str | BinaryIO, **options: Any) -> Transcript:
+    return asyncio.run(collected(transcriber, file, **options))
+
+
+def events(transcriber: Transcriber, file: str | BinaryIO, **options: Any) -> list[Event]:
+    async def listen() -> list[Event]:
+        stream = transcriber.transcribe("micro", upload(file, **options), "test")
+        return [event async for event in stream]
+
+    return asyncio.run(listen())
+
+
+# --- events -------------------------------------------------------------------------------------
+
+
+def test_the_story_starts_once_and_ends_once_and_adds_up(transcriber: Transcriber) -> None:
+    told = events(transcriber, "short/en-3.wav")
+    assert isinstance(told[0], Started)
+    assert isinstance(told[-1], Finished)
+    assert {type(event) for event in told[1:-1]} == {Segment, Progress}
+    segments = [event for event in told if isinstance(event, Segment)]
+    assert [segment.id for segment in segments] == [0, 1, 2]
+    assert [segment.text for segment in segments][:2] == [
+        " Our sales team reported six new orders on Friday.",
+        " The weather in Vienna is cold today.",
+    ]
+    last = told[-1]
+    assert (last.language, last.flags) == ("en", [])
+    assert last.duration == pytest.approx(9.836, abs=0.01)
+    assert last.speech_seconds == pytest.approx(8.2, abs=1.0)
+    for number in (last.queue_seconds, last.load_seconds, last.vad_seconds, last.rtf):
+        assert number is not None
+        assert number >= 0
+    assert last.inference_seconds is not None
+    assert last.inference_seconds > 0
+
+
+@pytest.mark.parametrize("silence", [3.0, 12.0])
+@pytest.mark.parametrize("without_timestamps", [True, False])
+def test_times_across_silence_are_those_of_the_file(
+    transcriber: Transcriber, silence: float, without_timestamps: bool
+) -> None:
+    file = joined("short/en-1.wav", "short/en-1.wav", silence=silence)
+    options = {"word_timestamps": True, "without_timestamps": without_timestamps}
+    found = answer(transcriber, file, **options)
+    starts = [segment.start for segment in found.segments]
+    assert found.text == f"{ONE} {ONE}"
+    assert starts == pytest.approx([0.2, 2.076 + silence + 0.2], abs=0.15)
+    words = [word for segment in found.segments for word in segment.words or []]
+    earliest = 0.0
+    for word in words:
+        assert earliest <= word.start <= word.end <= found.duration
+        earliest = word.end
+    for segment in found.segments:
+        assert segment.words
+        assert segment.start <= segment.words[0].start
+        assert segment.words[-1].end <= segment.end
+
+
+@pytest.mark.parametrize("file", ["hard/silence-20s.wav", "hard/noise-20s.wav"])
+def test_silence_never_reaches_the_model(
+    transcriber: Transcriber, station: Station, file: str
+) -> None:
+    before = station.scheduler.speed.predicted_alone(1.0)
+    found = answer(transcriber, file)
+    assert (found.text, found.language, found.flags) == ("", None, ["no_speech"])
+    assert found.inference_seconds == 0.0
+    assert station.scheduler.speed.predicted_alone(1.0) == before
+
+
+def test_a_forced_language_is_told_even_for_silence(transcriber: Transcriber) -> None:
+    assert answer(transcriber, "hard/silence-20s.wav", language="de").language == "de"
+
+
+def test_the_sum_of_what_is_kept_and_dropped_is_the_file(transcriber: Transcriber) -> None:
+    found = answer(transcriber, "hard/40s-pause.wav")
+    assert found.dropped_seconds == pytest.approx(40.2, abs=0.5)
+
+
+# --- options ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beam_size": 1},
+        {"temperature": 0.0},
+        {"without_timestamps": False},
+        {"vad_filter": False},
+        {"condition_on_previous_text": True},
+        {"adaptive_window": True},
+        {"hotwords": "   "},
+        {"multilingual": True},
+        {"language_detection_segments": 3},
+        {"languages": ["en", "de"]},
+        {"hallucination_silence_threshold": 2.0, "word_timestamps": True},
+        {"suppress_tokens": [-1, 13_000]},
+        {"doubtful": "drop"},
+    ],
+    ids=lambda options: ",".join(options),
+)
+def test_every_option_leaves_a_clear_sentence_as_it_is(
+    transcriber: Transcriber, options: dict[str, Any]
+) -> None:
+    assert answer(transcriber, "short/en-1.wav", **options).text == ONE
+
+
+def test_what_is_suppressed_is_never_said(transcriber: Transcriber, station: Station) -> None:
+    floor = station.vocabulary.encode(" floor")
+    text = answer(transcriber, "short/en-1.wav", suppress_tokens=[-1, *floor]).text
+    assert "floor" not in text
+
+
+def test_a_prefix_begins_the_text(transcriber: Transcriber) -> None:
+    text = answer(transcriber, "short/en-1.wav", prefix="It is").text
+    assert text.startswith("It is on")
+
+
+def test_tokens_carry_their_bytes_and_their_probability(transcriber: Transcriber) -> None:
+    found = answer(transcriber, "short/de-3.wav", logprobs=True)
+    for segment in found.segments:
+        assert segment.logprobs
+        data = b"".join(bytes(token.bytes) for token in segment.logprobs)
+        assert data.decode() == segment.text
+        assert all(token.logprob <= 0 for token in segment.logprobs)
+        assert segment.words is None
+
+
+def test_translation_gives_english(transcriber: Transcriber) -> None:
+    found = answer(transcriber, "short/de-2.wav", task="translate")
+    assert found.text.startswith("It is on the third floor.")
+    assert found.language == "de"
+
+
+def test_a_token_that_the_model_has_not_is_refused_by_name(transcriber: Transcriber) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        answer(transcriber, "short/en-1.wav", suppress_tokens=[60_000])
+    assert caught.value.param == "suppress_tokens"
+
+
+def test_several_languages_are_heard_window_by_window(transcriber: Transcriber) -> None:
+    file = joined("short/en-1.wav", "short/de-1.wav", silence=15.0)
+    found = answer(transcriber, file, multilingual=True)
+    assert found.text == f"{ONE} Schalte das Radio an, dort ist das Restaurant."
+
+
+def test_a_language_that_is_not_expected_is_refused_or_replaced(transcriber: Transcriber) -> None:
+    expected = {"languages": ["fr", "es"]}
+    with pytest.raises(RemoteError, match="'de'") as caught:
+        answer(transcriber, "short/de-1.wav", on_other_language="reject", **expected)
+    assert (caught.value.status, caught.value.param) == (400, "languages")
+    allowed = answer(transcriber, "short/de-1.wav", on_other_language="allow", **expected)
+    assert (allowed.language, allowed.flags) == ("de", ["other_language"])
+    assert answer(transcriber, "short/de-1.wav", **expected).language in ("fr", "es")
+
+
+def test_doubtful_segments_are_kept_flagged_or_dropped(transcriber: Transcriber) -> None:
+    strict = {"no_speech_threshold": 0.0, "log_prob_threshold": -10.0}
+    flagged = answer(transcriber, "short/en-1.wav", **strict)
+    kept = answer(transcriber, "short/en-1.wav", doubtful="keep", **strict)
+    dropped = answer(transcriber, "short/en-1.wav", doubtful="drop", **strict)
+    assert [segment.flags for segment in flagged.segments] == [["no_speech"]]
+    assert (kept.text, kept.segments[0].flags) == (ONE, [])
+    assert (dropped.text, dropped.flags) == ("", ["doubtful_dropped"])
+
+
+def test_the_ladder_is_climbed_when_nothing_is_good_enough(transcriber: Transcriber) -> None:
+    found = answer(transcriber, "short/en-1.wav", log_prob_threshold=0.0, no_speech_threshold=1.0)
+    assert [segment.temperature for segment in found.segments] == [1.0] * len(found.segments)
+    found = answer(
+        transcriber,
+        "short/en-1.wav",
+        temperature=0.2,
+        log_prob_threshold=0.0,
+        no_speech_threshold=1.0,
+    )
+    assert {segment.temperature for segment in found.segments} <= {0.2}
+
+
+def test_what_is_cut_off_by_the_token_limit_is_heard_again_in_parts(
+    transcriber: Transcriber, station: Station
+) -> None:
+    text = (DATA / "long/en-90s.flac").open("rb")
+    filler = " word" * 210
+    found = answer(transcriber, text, prompt=filler, hotwords=filler, vad_filter=True)
+    assert found.segments[-1].end > 80.0
+
+
+# --- languages ----------------------------------------------------------------------------------
+
+
+def test_the_language_of_a_file_is_told_with_all_probabilities(transcriber: Transcriber) -> None:
+    found = asyncio.run(transcriber.detect_language("micro", upload("short/fr-2.wav"), "test"))
+    assert found.language == "fr"
+    assert found.language_probability is not None
+    assert found.language_probability > 0.9
+    assert sum(found.probabilities.values()) == pytest.approx(1.0, abs=0.01)
+    assert next(iter(found.probabilities)) == "fr"
+
+
+def test_silence_has_no_language(transcriber: Transcriber) -> None:
+    silence = upload("hard/silence-20s.wav")
+    found = asyncio.run(transcriber.detect_language("micro", silence, "test"))
+    assert (found.language, found.probabilities) == (None, {})
+
+
+# --- admission and leaving ----------------------------------------------------------------------
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_before_the_work(
+    transcriber: Transcriber,
+) -> None:
+    with pytest.raises(Overloaded, match="deadline"):
+        answer(transcriber, "long/en-90s.flac", deadline=1e-6)
+
+
+def test_clients_that_leave_at_random_moments_leave_nothing_behind(
+    transcriber: Transcriber, station: Station
+) -> None:
+    moments = random.Random(4)
+
+    async def leave(file: str, after: int) -> None:
+        stream: AsyncGenerator[Event, None] = transcriber.transcribe(
+            "micro", upload(file), "leaves"
+        )
+        async with aclosing(stream):
+            async for _ in stream:
+                if after == 0:
+                    break
+                after -= 1
+
+    async def cancelled(file: str, steps: int) -> None:
+        task = asyncio.ensure_future(leave(file, 99))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def story() -> None:
+        files = ["short/en-1.wav", "long/en-90s.flac", "hard/silence-20s.wav"]
+        leaving = [leave(moments.choice(files), moments.randrange(4)) for _ in range(20)]
+        going = [cancelled(moments.choice(files), moments.randrange(400)) for _ in range(80)]
+        await asyncio.gather(*leaving, *going)
+
+    asyncio.run(story())
+    assert answer(transcriber, "short/en-1.wav").text == ONE
+    assert (station.scheduler.waiting_requests, station.scheduler.backlog_seconds) == (0, 0.0)
+
+
+def test_many_at_once_get_each_their_own_text(transcriber: Transcriber) -> None:
+    texts = {
+        "short/en-1.wav": ONE,
+        "short/de-1.wav": "Schalte das Radio an, dort ist das Restaurant.",
+        "short/de-2.wav": "Es ist im dritten Stock. Das Wetter in Berlin ist heute warm.",
+        "short/es-1.wav": "Mis colores favoritos son rojo y azul.",
+    }
+
+    async def ask(file: str) -> tuple[str, str]:
+        return file, (await collected(transcriber, file)).text
+
+    async def everybody() -> list[tuple[str, str]]:
+        return list(await asyncio.gather(*(ask(file) for file in [*texts] * 6)))
+
+    for file, text in asyncio.run(everybody()):
+        assert text == texts[file]
+
+
+def test_each_request_that_ends_well_is_reported(transcriber: Transcriber) -> None:
+    reports: list[RequestReport] = []
+    transcriber.hooks.append(reports.append)
+    answer(transcriber, "short/en-1.wav", no_speech_threshold=0.0, log_prob_threshold=-10.0)
+    transcriber.hooks.clear()
+    [report] = reports
+    assert (report.model, report.segments, dict(report.doubts)) == ("micro", 1, {"no_speech": 1})
+
+
+def test_a_window_that_fails_is_told_and_harms_nobody_else(
+    transcriber: Transcriber, station: Station
+) -> None:
+    """One window can be encoded by nobody; it waits in one queue with good ones."""
+    encode = station.engine.encode
+    poison: list[Any] = []
+
+    def learn(mels: Any, known: Any) -> Any:
+        poison.extend(mels[:1])
+        return encode(mels, known)
+
+    def refuse(mels: Any, known: Any) -> Any:
+        if any(np.array_equal(mel, poison[0]) for mel in mels):
+            raise ValueError("a bad window")
+        return encode(mels, known)
+
+    async def ask(file: str) -> str:
+        told = transcriber.transcribe("micro", upload(file, language="de"), file)
+        last = [event async for event in told][-1]
+        return f"{last.status} {last.code}" if isinstance(last, Failed) else last.type
+
+    async def everybody() -> list[str]:
+        files = ["short/de-1.wav", "short/de-2.wav", "short/de-3.wav", "short/de-2.wav"]
+        return list(await asyncio.gather(*(ask(file) for file in files)))
+
+    try:
+        station.engine.encode = learn  # type: ignore[method-assign]
+        answer(transcriber, "short/de-1.wav", language="de")
+        station.engine.encode = refuse  # type: ignore[method-assign]
+        ends = asyncio.run(everybody())
+    finally:
+        del station.engine.encode  # type: ignore[method-assign]
+    assert ends == ["500 internal_error", "finished", "finished", "finished"]

@@ -21,6 +21,8 @@ Task = Literal["transcribe", "translate"]
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 STREAMABLE: set[ResponseFormat] = {"json", "text"}
 SUBTITLES: set[ResponseFormat] = {"srt", "vtt"}
+LISTS = frozenset({"languages", "suppress_tokens"})
+"""Options that are lists; the other ones are single values."""
 MAX_SPEAKERS = 4
 
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,", re.ASCII)
@@ -38,9 +40,18 @@ class ServerVad(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["server_vad"]
-    prefix_padding_ms: Annotated[int, Field(ge=0)] | None = None
-    silence_duration_ms: Annotated[int, Field(ge=0)] | None = None
-    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    prefix_padding_ms: Annotated[int, Field(ge=0, le=5_000)] | None = None
+    silence_duration_ms: Annotated[int, Field(ge=0, le=60_000)] | None = None
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    def vad_parameters(self) -> dict[str, Any] | None:
+        """The same under the worker's names."""
+        named = {
+            "speech_pad_ms": self.prefix_padding_ms,
+            "min_silence_duration_ms": self.silence_duration_ms,
+            "threshold": self.threshold,
+        }
+        return {name: value for name, value in named.items() if value is not None} or None
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,6 @@ class OpenAIForm:
             "include": logprobs and response_format != "json",
             "progress": progress and not stream,
             "task": self.task == "translate" and fields.text("task") is not None,
-            **{f"chunking_strategy.{name}": True for name in _unused_vad(fields)},
             **dict.fromkeys(style.model_fields_set, response_format not in SUBTITLES),
             **dict.fromkeys(_check_speakers(fields), True),
         }
@@ -122,10 +132,6 @@ class OpenAIForm:
         return name  # type: ignore[return-value]
 
 
-LISTS = frozenset({"languages", "suppress_tokens"})
-"""Options that are lists; the other ones are single values."""
-
-
 def _options(fields: Fields, task: Task, languages: list[Language], logprobs: bool) -> Options:
     """The worker's options, under its own names and under OpenAI's."""
     plain = Options.model_fields.keys() - GATEWAYS_OWN - LISTS - {"vad_parameters"}
@@ -142,8 +148,9 @@ def _options(fields: Fields, task: Task, languages: list[Language], logprobs: bo
             given["language"] = language
         case [_, _, *_]:
             given["languages"] = languages
-    if given["vad_filter"] is None and _server_vad(fields) is not None:
-        given["vad_filter"] = True
+    if (vad := _server_vad(fields)) is not None:
+        given["vad_filter"] = given["vad_filter"] or "true"
+        given["vad_parameters"] = given["vad_parameters"] or vad.vad_parameters()
     if logprobs:
         given["logprobs"] = True
     return read_options({name: value for name, value in given.items() if value is not None})
@@ -160,11 +167,6 @@ def _server_vad(fields: Fields) -> ServerVad | None:
             raise MissingField("chunking_strategy has no type", param=name)
         case given:
             return _validated(ServerVad, given, name)
-
-
-def _unused_vad(fields: Fields) -> set[str]:
-    vad = _server_vad(fields)
-    return vad.model_fields_set - {"type"} if vad else set()
 
 
 def _style(fields: Fields) -> SubtitleStyle:

@@ -96,11 +96,9 @@ a web page's preflight is answered
 """.strip().splitlines()
 
 NOT_MET = {
-    24: "the engine does not report tokens yet; `include` is named in `X-Ignored-Params`",
     43: "no diarization: 501, never retried",
     44: "no diarization: 501, never retried",
     58: "no diarization: 501 before the stream",
-    59: "the engine does not report tokens yet",
 }
 ELSEWHERE = {
     52: "every test of the Python SDK: it checks the types of all it is given",

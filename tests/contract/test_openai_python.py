@@ -93,6 +93,14 @@ def test_19_20_23_every_chunking_strategy_is_taken(sdk: Sdk, strategy: Any) -> N
     assert sdk.transcribe(file=EN1, model="micro", chunking_strategy=strategy).text == TEXT1
 
 
+def test_24_the_bytes_of_the_tokens_are_the_text(both: Sdk) -> None:
+    file = DATA / "short/fr-1.wav"
+    answer = both.transcribe(file=file, model="micro", include=["logprobs"])
+    said = bytes(int(byte) for token in answer.logprobs for byte in token.bytes)
+    assert said.decode().strip() == answer.text
+    assert all(token.logprob <= 0 for token in answer.logprobs)
+
+
 def test_25_an_unknown_include_is_refused(sdk: Sdk) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         sdk.transcribe(file=EN1, model="micro", include=["bogus"])

@@ -115,6 +115,14 @@ def test_58_speakers_are_refused_before_the_stream(sdk: Sdk) -> None:
     assert caught.value.status_code == 501
 
 
+def test_59_each_delta_has_its_tokens_and_done_all_of_them(both: Sdk) -> None:
+    *deltas, done = both.events(file=DE2, model="micro", include=["logprobs"])
+    for delta in deltas:
+        assert bytes(b for token in delta.logprobs for b in token.bytes).decode() == delta.delta
+    told = [token.to_dict() for delta in deltas for token in delta.logprobs]
+    assert [token.to_dict() for token in done.logprobs] == told
+
+
 def test_60_what_is_no_audio_is_refused_before_the_stream(both: Sdk) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         both.events(file=b"Good morning." * 99, model="micro")

@@ -90,9 +90,37 @@ def test_a_chunking_strategy_turns_speech_detection_on(sent: list[tuple[str, str
     assert read(*sent).options.vad_filter is True
 
 
-def test_the_numbers_of_a_chunking_strategy_are_named_as_ignored() -> None:
-    asked = read(("chunking_strategy", '{"type": "server_vad", "threshold": 0.4}'))
-    assert asked.ignored == ["chunking_strategy.threshold"]
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [
+            ("chunking_strategy[type]", "server_vad"),
+            ("chunking_strategy[threshold]", "0.4"),
+            ("chunking_strategy[silence_duration_ms]", "300"),
+            ("chunking_strategy[prefix_padding_ms]", "200"),
+        ],
+        [
+            ("vad_parameters[threshold]", "0.4"),
+            ("vad_parameters[min_silence_duration_ms]", "300"),
+            ("vad_parameters[speech_pad_ms]", "200"),
+        ],
+        [
+            (
+                "vad_parameters",
+                '{"threshold": 0.4, "min_silence_duration_ms": 300, "speech_pad_ms": 200}',
+            ),
+            ("chunking_strategy", "auto"),
+        ],
+    ],
+)
+def test_the_numbers_of_speech_detection_reach_the_worker(sent: list[tuple[str, str]]) -> None:
+    asked = read(*sent)
+    assert asked.options.vad_parameters.model_dump(exclude_unset=True) == {
+        "threshold": 0.4,
+        "min_silence_duration_ms": 300,
+        "speech_pad_ms": 200,
+    }
+    assert asked.ignored == []
 
 
 @pytest.mark.parametrize("value", ["", "null"])

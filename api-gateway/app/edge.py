@@ -225,7 +225,9 @@ def install_edge(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> Response:
-        # Starlette logs the traceback after this handler; the client learns nothing of it.
-        return error_response(ServiceError("Internal server error"))
+        # Starlette logs the traceback after this handler; the client learns nothing of it but the
+        # id, which is given here because this answer does not pass through Edge.
+        headers = {"X-Request-ID": request.state.request_id}
+        return error_response(ServiceError("Internal server error", headers=headers))
 
     app.add_middleware(Edge)

@@ -190,6 +190,14 @@ def test_73_no_key_is_401_and_says_how_to_send_one(gateway: Running) -> None:
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
+def test_a_bug_has_the_one_shape_and_an_id_and_tells_nothing() -> None:
+    false = FalseWorker(STARTED, SEGMENT, FINISHED)
+    with serve(false.app) as worker, serve_gateway(worker.url) as gateway:
+        del gateway.app.state.worker
+        body = error(send(gateway), 500)
+    assert (body["code"], body["message"]) == ("internal_error", "Internal server error")
+
+
 def played(*refusals: ServiceError) -> "tuple[FalseWorker, Any]":
     """A worker that refuses so often, and what the SDK with two retries makes of it."""
     false = FalseWorker(STARTED, SEGMENT, FINISHED, refusals=refusals)

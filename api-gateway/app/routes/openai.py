@@ -73,13 +73,7 @@ async def _answer(request: Request, task: Task) -> Response:
     async with AsyncExitStack() as held:
         upload = Upload(request, settings_of(request).max_upload_bytes, form.fields.add)
         held.enter_context(closing(upload))
-        await upload.read_head()
-        try:
-            asked = form.read()
-        except MissingField:
-            await upload.spool()
-            asked = form.read()
-        _check_strict(request, asked)
+        asked = await _understood(request, form, upload)
         model = resolve_model(request, asked.model)
         await check_task(request, model, asked.options)
         size = request.headers.get("content-length")
@@ -108,6 +102,18 @@ async def _answer(request: Request, task: Task) -> Response:
             asked = replace(asked, ignored=[*asked.ignored, "include"])
         return _whole(asked, transcript, _headers(asked, began))
     raise AssertionError("an exit stack passes every exception on")
+
+
+async def _understood(request: Request, form: OpenAIForm, upload: Upload) -> Asked:
+    """Read the fields before the file, and those after it where they are needed beforehand."""
+    await upload.read_head()
+    try:
+        asked = form.read()
+    except MissingField:
+        await upload.spool()
+        asked = form.read()
+    _check_strict(request, asked)
+    return asked
 
 
 def _whole(asked: Asked, transcript: Transcript, headers: dict[str, str]) -> Response:

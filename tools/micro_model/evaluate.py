@@ -117,7 +117,7 @@ class Evaluation:
                 self.tallies[f"nothing said: {name}"].add("", text)
 
     def recordings(self, folder: Path) -> None:
-        """Files with a truth.json."""
+        """Files with a truth.json; the times are those of sentences, begin and end."""
         for truth in json.loads((folder / "truth.json").read_text(encoding="utf-8")):
             kind = truth["file"].split("/")[0]
             if kind not in ("short", "formats", "long", "hard"):
@@ -128,12 +128,15 @@ class Evaluation:
             for suffix, conditioned in (("", False), (" conditioned", True)):
                 if conditioned and kind != "long":
                     continue
-                text, segments, _ = self.transcribe(samples, conditioned=conditioned, words=True)
+                text, segments, _ = self.transcribe(samples, conditioned=conditioned)
                 tally = self.tallies[f"{name}{suffix}"]
                 tally.add(reference, text)
                 if kind == "short" and len(segments) == len(truth["sentences"]):
                     for segment, sentence in zip(segments, truth["sentences"], strict=True):
-                        tally.times.append(abs(segment.words[0].start - sentence["start"]))
+                        tally.times += [
+                            abs(segment.start - sentence["start"]),
+                            abs(segment.end - sentence["end"]),
+                        ]
 
     def table(self) -> str:
         """Return a Markdown table of all tallies."""

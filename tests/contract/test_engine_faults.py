@@ -1,0 +1,148 @@
+"""What the engine does when things go wrong, through HTTP: a full queue, leaving clients, stalls."""
+
+import http.client
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+from house import DATA
+from running import Running, serve_worker
+from worker.decoding.station import Station
+from worker.transcribe import Transcriber
+
+CLIP = (DATA / "short/en-1.wav").read_bytes()
+TEXT = "It is on the first floor."
+
+
+def ask(worker: Running, clip: bytes = CLIP) -> tuple[int, str]:
+    """Status and text, or the code of the error; a full queue must say when to come again."""
+    answer = worker.post("/transcribe/micro", files={"file": clip})
+    if answer.status_code == 200:
+        return 200, answer.json()["text"]
+    if answer.status_code == 503:
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def station_of(worker: Running) -> Station:
+    transcriber: Transcriber = worker.app.state.transcriber
+    return transcriber.models.station("micro")
+
+
+@pytest.fixture
+def held() -> "Held":
+    return Held()
+
+
+class Held:
+    """Holds the engine's steps until it is let go."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+
+    def hold(self, station: Station) -> None:
+        encode = station.engine.encode
+
+        def waiting(mels: object, known: object) -> object:
+            self.entered.set()
+            assert self.gate.wait(60)
+            return encode(mels, known)  # type: ignore[arg-type]
+
+        station.engine.encode = waiting  # type: ignore[method-assign, assignment]
+
+
+def test_two_hundred_clients_on_a_full_queue_are_all_answered(held: Held) -> None:
+    with serve_worker(whisper_max_queue=8, whisper_workers=1) as worker:
+        station = station_of(worker)
+        held.hold(station)
+        with ThreadPoolExecutor(200) as pool:
+            first = pool.submit(ask, worker)
+            assert held.entered.wait(60)
+            refused = threading.Semaphore(0)
+            others = [pool.submit(ask, worker) for _ in range(199)]
+            for other in others:
+                other.add_done_callback(lambda _: refused.release())
+            # 8 wait beside the one that runs; all the others are told so at once.
+            for _ in range(191):
+                assert refused.acquire(timeout=60)
+            held.gate.set()
+            answers = Counter([first.result(60), *(other.result(60) for other in others)])
+        assert answers == {(200, TEXT): 9, (503, "overloaded"): 191}
+        assert station.scheduler.backlog_seconds == 0
+
+
+def test_a_step_that_never_ends_turns_readiness_red_and_health_answers(held: Held) -> None:
+    with serve_worker() as worker:
+        station = station_of(worker)
+        station.scheduler._stall_floor = 0.0
+        station.scheduler._stall_factor = 0.0
+        held.hold(station)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(ask, worker)
+            assert held.entered.wait(60)
+            health = worker.get("/readyz")
+            assert (health.status_code, health.json()["status"]) == (503, "stalled")
+            assert worker.get("/livez").status_code == 200
+            held.gate.set()
+            assert waiting.result(60) == (200, TEXT)
+        assert worker.get("/readyz").status_code == 200
+
+
+def test_a_client_that_leaves_frees_its_place_at_once(held: Held) -> None:
+    with serve_worker(whisper_workers=1) as worker:
+        station = station_of(worker)
+        held.hold(station)
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(ask, worker)
+            assert held.entered.wait(60)
+            leaving = _send(worker)
+            _until(lambda: station.scheduler.waiting_requests == 1)
+            leaving.close()
+            _until(lambda: station.scheduler.waiting_requests == 0)
+            held.gate.set()
+            assert running.result(60) == (200, TEXT)
+
+
+def test_a_model_that_was_unloaded_fails_requests_and_hangs_none() -> None:
+    with serve_worker() as worker:
+        station = station_of(worker)
+        assert ask(worker) == (200, TEXT)
+        station.engine.close()
+        assert ask(worker) == (500, "internal_error")
+        assert ask(worker) == (500, "internal_error")
+
+
+def test_a_dead_inference_thread_is_seen_and_leaves_nobody_waiting() -> None:
+    with serve_worker(whisper_workers=1) as worker:
+        station = station_of(worker)
+
+        def die(mels: object, known: object) -> object:
+            raise SystemExit
+
+        station.engine.encode = die  # type: ignore[method-assign, assignment]
+        assert ask(worker) == (500, "internal_error")
+        assert worker.get("/readyz").json()["status"] == "stalled"
+        assert ask(worker) == (503, "overloaded")
+
+
+def _send(worker: Running) -> http.client.HTTPConnection:
+    """Send a whole request and do not wait for its answer."""
+    connection = http.client.HTTPConnection(urlsplit(worker.url).netloc, timeout=60)
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body = head + CLIP + b"\r\n--b--\r\n"
+    headers = {
+        "Content-Type": "multipart/form-data; boundary=b",
+        "Content-Length": str(len(body)),
+    }
+    connection.request("POST", "/transcribe/micro", body=body, headers=headers)
+    return connection
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    while not holds():
+        pause.wait(0.01)

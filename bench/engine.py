@@ -42,7 +42,9 @@ CLIPS = sorted((DATA / "short").glob("*.wav"))
 class Bench:
     """Ours and theirs on one model."""
 
-    def __init__(self, directory: Path, threads: int, compute_type: str, device: str) -> None:
+    def __init__(
+        self, directory: Path, threads: int, compute_type: str, device: str, hours: float
+    ) -> None:
         self.settings = Settings(
             whisper_models=["bench"],
             whisper_aliases={"bench": str(directory)},
@@ -55,7 +57,7 @@ class Bench:
             raise SystemExit("the model could not be loaded")
         self.cage = Cage()
         self.transcriber = Transcriber(self.settings, self.models, self.cage)
-        self.name = directory.name
+        self.hours = hours
 
         def bare(workers: int) -> WhisperModel:
             return WhisperModel(
@@ -202,7 +204,7 @@ def memory(bench: Bench) -> list[Row]:
             written.setsampwidth(2)
             written.setframerate(RATE)
             written.writeframes((samples[: 30 * RATE] * 32767).astype(np.int16).tobytes())
-        write_repeated(samples, 3 * 3600, hours)
+        write_repeated(samples, bench.hours * 3600, hours)
         asyncio.run(bench.ours(short, beam_size=1))
         for file in (short, hours):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -232,9 +234,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compute-type", default="int8")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--hours", type=float, default=3, help="length of the file of `memory`")
     parser.add_argument("cases", nargs="*", default=list(CASES), choices=[*CASES, []])
     args = parser.parse_args()
-    bench = Bench(args.model, args.threads, args.compute_type, args.device)
+    bench = Bench(args.model, args.threads, args.compute_type, args.device, args.hours)
     for name in args.cases:
         rows = CASES[name](bench)
         remarks = f"{args.model.name}, {args.compute_type}, {args.threads} threads"

@@ -3,11 +3,12 @@
 The scheduler knows neither models nor sound. It is given `step(batch) -> results` and jobs that say
 what they cost and what they can share a batch with.
 
-    queue.py    who is next: priority classes, tenants, requests, slow start; pure, one lock outside
-    speed.py    how fast this machine is: predicted waits, expected step times
-    reports.py  value objects for hooks, from which metrics are made
-    lane.py     one request's view of all this
-    loop.py     the threads: steps, failures, cancelling, the watchdog
+    queue.py      who is next: priority classes, tenants, requests, slow start; pure
+    admission.py  who is taken, and who is told to come again; pure
+    speed.py      how fast this machine is: predicted waits, expected step times
+    reports.py    value objects for hooks, from which metrics are made
+    lane.py       one request's view of all this
+    loop.py       the threads: steps, failures, cancelling, the watchdog
 """
 
 from .lane import Lane

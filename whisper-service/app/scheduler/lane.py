@@ -28,6 +28,11 @@ class Lane(Generic[J, R]):
         """This request's share of the steps that its windows took part in."""
 
     @property
+    def remaining_seconds(self) -> float:
+        """Audio that is expected or handed in, and not yet served."""
+        return max(self.expected_seconds, self.submitted_seconds) - self.served_seconds
+
+    @property
     def look_ahead(self) -> int:
         """How many windows are worth preparing: what the next batch may take, and at least 2."""
         most = self._scheduler.max_batch_size

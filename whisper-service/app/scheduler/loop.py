@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from ..errors import Overloaded, ServiceError
+from .admission import Bounds, Load
 from .lane import Lane, R
 from .queue import Entry, FairQueue, J, Priority
 from .reports import Hook, RefusalReport, Report, StallReport, StepReport
@@ -67,8 +68,7 @@ class Scheduler(Generic[J, R]):
         self.max_batch_size = max_batch_size
         self.speed = Speed(workers)
         self._step = step
-        self._max_requests = max_requests
-        self._max_queue_seconds = max_queue_seconds
+        self._bounds = Bounds(max_requests, max_queue_seconds)
         self._hooks = list(hooks)
         self._clock = clock
         self._stall_factor = stall_factor
@@ -121,23 +121,19 @@ class Scheduler(Generic[J, R]):
     @property
     def waiting_requests(self) -> int:
         """Requests of which no window has started."""
-        with self._lock:
-            return self._waiting()
+        return self._load().waiting_requests
 
     @property
     def backlog_seconds(self) -> float:
         """Audio that is admitted and not yet served."""
-        with self._lock:
-            return self._backlog()
+        return self._load().backlog_seconds
 
     def predicted_start_seconds(self) -> float:
         """When a request that came now would have its first window started.
 
         Everybody who waits has one window's turn before it; a long file's rest has not.
         """
-        with self._lock:
-            turns = self._turns()
-        return self.speed.predicted_seconds(turns)
+        return self.speed.predicted_seconds(self._load().turns_seconds)
 
     def check(self, seconds: float = 0.0, deadline: float | None = None) -> None:
         """Raise Overloaded if a request with `seconds` of audio would not be admitted now."""
@@ -172,48 +168,18 @@ class Scheduler(Generic[J, R]):
         self._tell(report)
         raise error
 
+    def _load(self) -> Load:
+        with self._lock:
+            return Load.of(self._lanes.values())
+
     def _refusal(
         self, seconds: float, deadline: float | None
     ) -> tuple[ServiceError, RefusalReport] | None:
-        waiting, backlog = self._waiting(), self._backlog()
+        load = Load.of(self._lanes.values())
         if self._died or self._closing.is_set():
             error = Overloaded("The service takes no work at the moment")
-            return error, RefusalReport("closed", waiting, backlog)
-        if waiting >= self._max_requests:
-            again = self.speed.predicted_seconds(self._turns()) / waiting
-            error = Overloaded("The queue is full", retry_after=again)
-            return error, RefusalReport("requests", waiting, backlog)
-        if backlog and backlog + seconds > self._max_queue_seconds:
-            again = self.speed.predicted_seconds(backlog + seconds - self._max_queue_seconds)
-            error = Overloaded("The queue is full", retry_after=again)
-            return error, RefusalReport("audio_seconds", waiting, backlog)
-        if deadline is not None:
-            alone = self.speed.predicted_alone(seconds)
-            end = self.speed.predicted_seconds(backlog) + alone
-            if end > deadline:
-                error = Overloaded(
-                    f"The deadline of {deadline:g} s cannot be met; {end:.1f} s are predicted",
-                    param="deadline",
-                    retry_after=end - deadline,
-                )
-                error.retryable = None if alone <= deadline else False
-                return error, RefusalReport("deadline", waiting, backlog)
-        return None
-
-    def _waiting(self) -> int:
-        return sum(not lane.started for lane in self._lanes.values())
-
-    def _backlog(self) -> float:
-        return sum(
-            max(lane.expected_seconds, lane.submitted_seconds) - lane.served_seconds
-            for lane in self._lanes.values()
-        )
-
-    def _turns(self) -> float:
-        firsts: dict[int, float] = {}
-        for entry in self._queue:
-            firsts.setdefault(entry.place.number, entry.job.audio_seconds)
-        return sum(firsts.values())
+            return error, RefusalReport("closed", load.waiting_requests, load.backlog_seconds)
+        return self._bounds.refusal(load, self.speed, seconds, deadline)
 
     # --- lanes ----------------------------------------------------------------------------------
 

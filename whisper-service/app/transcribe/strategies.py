@@ -6,7 +6,7 @@ windows in the queue as the next batch may take; memory does not grow with the f
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +50,7 @@ class Work:
     _language_known: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Future[Any]] = field(default_factory=set)
 
-    def run(self) -> AsyncIterator[Done]:
+    def run(self) -> AsyncGenerator[Done, None]:
         """Work through the file as its plan says."""
         if not self.plan.vad:
             return self._whole_file()
@@ -67,7 +67,7 @@ class Work:
 
     # --- strategies -----------------------------------------------------------------------------
 
-    async def _whole_file(self) -> AsyncIterator[Done]:
+    async def _whole_file(self) -> AsyncGenerator[Done, None]:
         blocks = self.reading.blocks()
         source = FileSource(lambda: self.reading.next(blocks))
         if self._is_language_open:
@@ -84,7 +84,7 @@ class Work:
         async for said, seek in hear_passage(source, self.listener, self.plan, context):
             yield Done(said, clock, seek / 100)
 
-    async def _in_turn(self, windows: Iterator[Window]) -> AsyncIterator[Done]:
+    async def _in_turn(self, windows: Iterator[Window]) -> AsyncGenerator[Done, None]:
         context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix)
         async for window, encoded in self._with_language(windows):
             context.last_speech = 0.0
@@ -92,7 +92,7 @@ class Work:
             async for said, _ in hear_passage(source, self.listener, self.plan, context):
                 yield Done(said, Clock(window), window.end)
 
-    async def _parallel(self, windows: Iterator[Window]) -> AsyncIterator[Done]:
+    async def _parallel(self, windows: Iterator[Window]) -> AsyncGenerator[Done, None]:
         pending: deque[asyncio.Task[Done]] = deque()
         coming = (
             self._from_first_window(windows) if self._hears_once else self._with_language(windows)

@@ -170,12 +170,16 @@ class _Story:
     async def events(self) -> AsyncGenerator[Event, None]:
         """Segments and progress, then `finished` or `failed`."""
         try:
-            async for done in _signs_of_life(self._work.run(), SIGN_OF_LIFE_SECONDS):
-                if done is not None:
-                    self._done_seconds = max(self._done_seconds, done.until)
-                    for segment in self._told(done):
-                        yield segment
-                yield self._progress()
+            async with (
+                aclosing(self._work.run()) as work,
+                aclosing(_signs_of_life(work, SIGN_OF_LIFE_SECONDS)) as steps,
+            ):
+                async for done in steps:
+                    if done is not None:
+                        self._done_seconds = max(self._done_seconds, done.until)
+                        for segment in self._told(done):
+                            yield segment
+                    yield self._progress()
             yield self._finished()
         except ServiceError as error:
             yield Failed(

@@ -58,7 +58,7 @@ class Learner:
 
     def share_memory(self) -> None:
         """Let processes forked from now on train the same weights, each with its own optimizers."""
-        self.model.share_memory(), self.spoken.share_memory(), self.embedding.share_memory_()
+        self.model.share_memory(), self.spoken.share_memory(), self.embedding.share_memory_()  # type: ignore[no-untyped-call]
 
     def learn(self, batch: Batch, rate: float) -> str:
         """Take one step at a share `rate` of the highest rates; return smoothed losses as text."""
@@ -69,7 +69,7 @@ class Learner:
         losses = self.losses(batch)
         loss = losses["text"] + CTC_SHARE * losses["ctc"] + GUIDE_SHARE * losses["guide"]
         self.adam.zero_grad(), self.muon.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.adam.step(), self.muon.step()
         with torch.no_grad():

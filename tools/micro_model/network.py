@@ -54,7 +54,8 @@ class Attention(nn.Module):
         """Attend to `memory`, or to itself."""
         q, k, v = self.heads(x, x if memory is None else memory)
         mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
 
     def guided(
         self, x: Tensor, memory: Tensor, places: Tensor, taught: tuple[int, ...]
@@ -74,18 +75,43 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2)), loss
 
 
-class Block(nn.Module):
-    """One layer of encoder or decoder."""
+class EncoderBlock(nn.Module):
+    """One layer of the encoder: attention to itself, then the two linear layers."""
 
-    def __init__(self, width: int, *, cross: bool) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.attn, self.attn_ln = Attention(width), nn.LayerNorm(width)
-        self.cross_attn = Attention(width) if cross else None
-        self.cross_attn_ln = nn.LayerNorm(width) if cross else None
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
+        wide = 4 * width
+        self.mlp = nn.Sequential(nn.Linear(width, wide), nn.GELU(), nn.Linear(wide, width))
         self.mlp_ln = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add to the residual."""
+        x = x + self.attn(self.attn_ln(x))
+        after: Tensor = x + self.mlp(self.mlp_ln(x))
+        return after
+
+
+class DecoderBlock(EncoderBlock):
+    """One layer of the decoder: attention to the text so far, then to the sound."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.cross_attn, self.cross_attn_ln = Attention(width), nn.LayerNorm(width)
+
+    def decode(
+        self, x: Tensor, memory: Tensor, places: Tensor | None, taught: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """Add to the residual; also return the guide's loss of the taught heads."""
+        x = x + self.attn(self.attn_ln(x), causal=True)
+        y = self.cross_attn_ln(x)
+        guide = torch.zeros((), device=x.device)
+        if places is not None and taught:
+            y, guide = self.cross_attn.guided(y, memory, places, taught)
+        else:
+            y = self.cross_attn(y, memory)
+        x = x + y
+        return x + self.mlp(self.mlp_ln(x)), guide
 
 
 class Encoder(nn.Module):
@@ -99,7 +125,7 @@ class Encoder(nn.Module):
         self.conv1 = nn.Conv1d(size.n_mels, width, 3, padding=1)
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
         self.register_buffer("positional_embedding", sinusoids(size.n_audio_ctx, width))
-        self.blocks = nn.ModuleList(Block(width, cross=False) for _ in range(size.n_audio_layer))
+        self.blocks = nn.ModuleList(EncoderBlock(width) for _ in range(size.n_audio_layer))
         self.ln_post = nn.LayerNorm(width)
 
     def forward(self, mel: Tensor, offset: int = 0) -> Tensor:
@@ -107,9 +133,9 @@ class Encoder(nn.Module):
         x = functional.gelu(self.conv2(functional.gelu(self.conv1(mel)))).transpose(1, 2)
         x = (x + self.positional_embedding[offset : offset + x.shape[1]]).to(x.dtype)
         for block in self.blocks:
-            x = x + block.attn(block.attn_ln(x))
-            x = x + block.mlp(block.mlp_ln(x))
-        return self.ln_post(x)
+            x = block(x)
+        encoded: Tensor = self.ln_post(x)
+        return encoded
 
 
 class Decoder(nn.Module):
@@ -120,7 +146,7 @@ class Decoder(nn.Module):
         width = size.n_text_state
         self.token_embedding = nn.Embedding(size.n_vocab, width)
         self.positional_embedding = nn.Parameter(torch.empty(size.n_text_ctx, width))
-        self.blocks = nn.ModuleList(Block(width, cross=True) for _ in range(size.n_text_layer))
+        self.blocks = nn.ModuleList(DecoderBlock(width) for _ in range(size.n_text_layer))
         self.ln = nn.LayerNorm(width)
         nn.init.normal_(self.token_embedding.weight, std=0.05)
         nn.init.normal_(self.positional_embedding, std=0.02)
@@ -132,15 +158,9 @@ class Decoder(nn.Module):
         x = embedded + self.positional_embedding[: embedded.shape[1]]
         guide = torch.zeros((), device=x.device)
         for index, block in enumerate(self.blocks):
-            x = x + block.attn(block.attn_ln(x), causal=True)
-            y = block.cross_attn_ln(x)
-            if places is not None and index in GUIDED:
-                y, loss = block.cross_attn.guided(y, memory, places, GUIDED[index])
-                guide = guide + loss / len(GUIDED)
-            else:
-                y = block.cross_attn(y, memory)
-            x = x + y
-            x = x + block.mlp(block.mlp_ln(x))
+            assert isinstance(block, DecoderBlock)
+            x, loss = block.decode(x, memory, places, GUIDED.get(index, ()))
+            guide = guide + loss / len(GUIDED)
         return self.ln(x), guide
 
 

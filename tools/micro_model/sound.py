@@ -28,7 +28,7 @@ def noise(size: int, rng: np.random.Generator) -> Samples:
 
 def with_noise(samples: Samples, rng: np.random.Generator) -> Samples:
     """Add noise at 4 to 35 dB below the speech."""
-    power = float((samples**2).sum()) / max(1, np.count_nonzero(samples))
+    power = float((samples**2).sum()) / max(1, int(np.count_nonzero(samples)))
     level = np.sqrt(power / 10 ** (rng.uniform(4, 35) / 10))
     return samples + noise(len(samples), rng) * np.float32(level)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.multiprocessing as multiprocessing
+from torch.multiprocessing.spawn import start_processes
 from torch.utils.data import DataLoader
 
 from .batches import Batches, Schedule
@@ -42,7 +42,9 @@ def main() -> None:
         _work(0, *arguments)
         return
     learner.share_memory()
-    multiprocessing.start_processes(_work, arguments, nprocs=options.workers, start_method="fork")
+    start_processes(  # type: ignore[no-untyped-call]
+        _work, arguments, nprocs=options.workers, start_method="fork"
+    )
 
 
 def _work(rank: int, learner: Learner, clips: Any, schedule: Schedule, options: Any) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import soxr
+import soxr  # type: ignore[import-untyped]
 from faster_whisper import decode_audio
 from numpy.typing import NDArray
 

@@ -208,4 +208,5 @@ def _at_speed(samples: NDArray[np.int16], speed: float) -> sound.Samples:
     if speed == 1.0:
         return loud
     at = np.arange(0, len(loud) - 1, speed)
-    return np.interp(at, np.arange(len(loud)), loud).astype(np.float32)
+    faster: sound.Samples = np.interp(at, np.arange(len(loud)), loud).astype(np.float32)
+    return faster

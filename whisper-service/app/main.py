@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -25,6 +25,7 @@ from .transcribe import Transcriber
 
 log = logging.getLogger(__name__)
 
+COMPUTING_NICE = 5
 LOADING_SECONDS = 5.0
 """How long a stop waits for the model that is just being loaded."""
 
@@ -60,6 +61,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _load_models(models: Models) -> None:
+    # The threads that compute are born of this one and inherit its priority: they may take every
+    # core, but what answers comes first.
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), COMPUTING_NICE)
     if not models.load_all():
         log.critical("no model could be loaded; the worker ends")
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,12 +1,15 @@
 """What is written about settings and what the code reads are one: README, .env.example, compose."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from gateway.fields import GATEWAYS_OWN
 from gateway.settings import Settings as GatewaySettings
+from gateway.wire import Options
 from house import ROOT
 from pydantic_settings import BaseSettings
 from worker.settings import Settings as WorkerSettings
@@ -144,3 +147,26 @@ def test_the_image_names_are_the_documented_ones() -> None:
         "local/whisper-service:${VERSION:-latest}",
         "local/transcription-gateway:${VERSION:-latest}",
     }
+
+
+def options_table(kind: str | None = None) -> str:
+    """The table of the contract's options, or of one of their kinds, as docs/options.md has it."""
+    schema = Options.model_json_schema()
+    fields = schema["properties"] if kind is None else schema["$defs"][kind]["properties"]
+    rows = [
+        f"| `{name}` | {_default(field)} | {field['description']} |"
+        for name, field in fields.items()
+        if name not in GATEWAYS_OWN
+    ]
+    return "\n".join(["| field | default | means |", "|---|---|---|", *rows, ""])
+
+
+def _default(field: dict[str, Any]) -> str:
+    default = field.get("default")
+    return "see below" if isinstance(default, dict) else f"`{json.dumps(default)}`"
+
+
+def test_the_options_are_documented_as_the_contract_has_them() -> None:
+    text = (ROOT / "docs" / "options.md").read_text()
+    assert options_table() in text
+    assert options_table("VadParameters") in text

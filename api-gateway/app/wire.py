@@ -55,7 +55,7 @@ class VadParameters(BaseModel):
     """Probability below which speech ends; unset is 0.15 below `threshold`."""
     min_speech_duration_ms: int = Field(0, ge=0, le=60_000)
     """Shorter speech is dropped."""
-    max_speech_duration_s: float | None = Field(None, ge=1, le=3600)
+    max_speech_duration_s: float | None = Field(None, ge=1, le=30)
     """Longer speech is split at its last short silence; unset never splits."""
     min_silence_duration_ms: int = Field(2000, ge=0, le=60_000)
     """Silence that ends a stretch of speech."""

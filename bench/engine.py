@@ -2,13 +2,14 @@
 
     PYTHONPATH=whisper-service python bench/engine.py --model DIRECTORY [CASE ...]
 
-Cases: clients long adaptive behind memory. Peers run in the same process, on the same threads and
+Cases: clients long adaptive behind memory soak. Peers run in the same process, on the same threads and
 compute type, and take turns with ours; a ratio above 1 means that ours is better. Models of real cost
 with micro's text: `python -m tools.micro_model.widen whisper-service/models/micro DIRECTORY --shape small`.
 """
 
 import argparse
 import asyncio
+import gc
 import resource
 import tempfile
 import threading
@@ -42,9 +43,7 @@ CLIPS = sorted((DATA / "short").glob("*.wav"))
 class Bench:
     """Ours and theirs on one model."""
 
-    def __init__(
-        self, directory: Path, threads: int, compute_type: str, device: str, hours: float
-    ) -> None:
+    def __init__(self, directory: Path, threads: int, compute_type: str, device: str) -> None:
         self.settings = Settings(
             whisper_models=["bench"],
             whisper_aliases={"bench": str(directory)},
@@ -57,7 +56,8 @@ class Bench:
             raise SystemExit("the model could not be loaded")
         self.cage = Cage()
         self.transcriber = Transcriber(self.settings, self.models, self.cage)
-        self.hours = hours
+        self.hours = 3.0
+        self.requests = 10_000
 
         def bare(workers: int) -> WhisperModel:
             return WhisperModel(
@@ -222,8 +222,39 @@ def memory(bench: Bench) -> list[Row]:
     return rows
 
 
+def soak(bench: Bench) -> list[Row]:
+    """Memory, threads and open files over many short requests, four at a time."""
+    clip = DATA / "short" / "en-1.wav"
+    rows: list[Row] = []
+
+    async def four() -> None:
+        await asyncio.gather(*(bench.ours(clip, adaptive_window=True) for _ in range(4)))
+
+    async def story() -> None:
+        for number in range(bench.requests // 4 + 1):
+            if number % (bench.requests // 16) == 0:
+                gc.collect()
+                rows.append(
+                    {
+                        "requests": number * 4,
+                        "resident MB": _resident_mb(),
+                        "threads": threading.active_count(),
+                        "files": len(list(Path("/proc/self/fd").iterdir())),
+                    }
+                )
+            await four()
+
+    asyncio.run(story())
+    return rows
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1024**2
+
+
 CASES = {
-    case.__name__: case for case in (clients, long, adaptive, behind, memory)
+    case.__name__: case for case in (clients, long, adaptive, behind, memory, soak)
 }  # in the order in which they run
 
 
@@ -235,9 +266,11 @@ def main() -> None:
     parser.add_argument("--compute-type", default="int8")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--hours", type=float, default=3, help="length of the file of `memory`")
+    parser.add_argument("--requests", type=int, default=10_000, help="of `soak`")
     parser.add_argument("cases", nargs="*", default=list(CASES), choices=[*CASES, []])
     args = parser.parse_args()
-    bench = Bench(args.model, args.threads, args.compute_type, args.device, args.hours)
+    bench = Bench(args.model, args.threads, args.compute_type, args.device)
+    bench.hours, bench.requests = args.hours, args.requests
     for name in args.cases:
         rows = CASES[name](bench)
         remarks = f"{args.model.name}, {args.compute_type}, {args.threads} threads"

@@ -34,6 +34,9 @@ Mel = npt.NDArray[np.float32]
 FRAMES = 3000
 """Mel frames of 10 ms in a full window."""
 UNLOAD_WAIT_SECONDS = 0.01
+M_MMAP_THRESHOLD = -3
+"""glibc's name for it (malloc.h); other C libraries do not know it and ignore it."""
+MAPPED_BYTES = 256 * 1024
 CPU_BATCH = 4
 CUDA_BATCH = 16
 CUDA_BATCH_LARGE = 8
@@ -100,11 +103,22 @@ def share_threads(cpus: int, *, workers: int = 0, threads: int = 0) -> tuple[int
     return workers, threads or max(1, cpus // workers)
 
 
+def return_freed_memory() -> None:
+    """Make glibc give back what windows have used: their arrays of 1 to 2 MB are mapped on their own.
+
+    Else its threshold grows with the first of them, and a long file leaves 50 MB of holes behind.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
+
+
 class Engine:
     """A warm model."""
 
     def __init__(self, name: str, directory: Path, settings: Settings) -> None:
         """Load from `directory` and warm up; raises EngineError."""
+        return_freed_memory()
         self.name = name
         self.directory = directory
         self.device, compute_type = resolve_device(settings)

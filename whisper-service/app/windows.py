@@ -41,8 +41,6 @@ class Window:
     """Which samples of the file these are, in order; between them is silence that was left out."""
     speech: tuple[Span, ...]
     """Where somebody speaks, in samples of the file, at a resolution of 32 ms."""
-    levels: "Levels"
-    """How probable speech is, frame by frame."""
 
     @property
     def start(self) -> float:
@@ -70,17 +68,6 @@ class Window:
                 return (piece.start + max(0.0, left)) / SAMPLE_RATE
             left -= piece.length
         return self.end
-
-    def split(self) -> "tuple[Window, Window]":
-        """Cut it in two at its quietest place between a quarter and three quarters."""
-        size = len(self.samples)
-        cut = _cut(self.pieces, self.speech, self.levels, size // 4, size // 4, size - size // 4)
-        left, right = _before(self.pieces, cut), _after(self.pieces, cut)
-        middle = sum(piece.length for piece in left)
-        return (
-            Window(self.samples[:middle], left, _before(self.speech, cut), self.levels),
-            Window(self.samples[middle:], right, _after(self.speech, cut), self.levels),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,11 +176,8 @@ class WindowCutter:
         ]
         samples = np.concatenate(held)
         self.kept += len(samples)
-        first = (pieces[0].start - self._base) // FRAME
-        last = -(-(pieces[-1].end - self._base) // FRAME)
-        levels = Levels(self._base + first * FRAME, self._probabilities[first:last].copy())
         inside = tuple(span for piece in pieces for span in _between(speech, piece))
-        return Window(samples, pieces, inside, levels)
+        return Window(samples, pieces, inside)
 
     def _let_go(self, settled: int) -> None:
         kept = self._kept.until(settled)
@@ -280,7 +264,3 @@ def _between(spans: Iterable[Span], limits: Span) -> tuple[Span, ...]:
 
 def _before(spans: Sequence[Span], cut: int) -> tuple[Span, ...]:
     return _between(spans, Span(0, cut))
-
-
-def _after(spans: Sequence[Span], cut: int) -> tuple[Span, ...]:
-    return _between(spans, Span(cut, spans[-1].end if spans else cut))

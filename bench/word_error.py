@@ -18,9 +18,9 @@ from app.audio import Cage
 from app.decoding.station import Station
 from app.models import Models
 from app.settings import Settings
-from app.transcribe import Transcriber, collect
+from app.transcribe import Transcriber
 from app.uploads import Upload
-from app.wire import Options
+from app.wire import Options, collect
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from report import Row, report
 

@@ -215,3 +215,13 @@ def test_the_pages_of_documentation_load_nothing_from_elsewhere(gateway: Running
     for address in loaded:
         assert address.startswith("/")
         assert gateway.get(address).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/transcribe/{model}", "/detect-language/{model}"])
+def test_the_workers_page_describes_its_forms_without_references_that_lead_nowhere(
+    worker: Running, path: str
+) -> None:
+    route = worker.get("/openapi.json").json()["paths"][path]["post"]
+    form = route["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert "threshold" in form["vad_parameters"]["properties"]
+    assert "$ref" not in str(form)

@@ -32,11 +32,6 @@ class Part:
     filename: str | None
     pieces: AsyncIterator[bytes]
 
-    @property
-    def is_file(self) -> bool:
-        """Whether the part says that it is a file (its name, as sent, is never used as a path)."""
-        return self.filename is not None
-
     async def text(self) -> str:
         """The whole value of a field; InvalidRequest when it is too large or not UTF-8."""
         value = bytearray()

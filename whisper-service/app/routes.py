@@ -24,16 +24,17 @@ from .errors import (
     UnsupportedMedia,
 )
 from .settings import Settings
-from .transcribe import Transcriber, collect
-from .uploads import receive_upload
+from .transcribe import Transcriber
+from .uploads import Upload, receive_upload
 from .wire import (
     Admission,
     DetectedLanguage,
     Event,
     Finished,
     ModelInfo,
-    Options,
     Transcript,
+    collect,
+    option_schemas,
     read_options,
 )
 
@@ -50,7 +51,7 @@ UPLOAD_BODY: dict[str, Any] = {
                     "required": ["file"],
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
-                        **Options.model_json_schema()["properties"],
+                        **option_schemas(),
                     },
                 }
             }
@@ -91,20 +92,19 @@ router = APIRouter(dependencies=[Depends(require_token)])
 
 
 @router.post("/transcribe/{model:path}", openapi_extra=UPLOAD_BODY, responses=ERRORS)
-@router.post("/transcribe-{model:path}", openapi_extra=UPLOAD_BODY, responses=ERRORS)
+@router.post(
+    "/transcribe-{model:path}",
+    openapi_extra=UPLOAD_BODY,
+    responses=ERRORS,
+    operation_id="transcribe_documented_path",  # FastAPI's own would be that of the route above
+)
 async def transcribe(request: Request, model: str) -> Transcript:
     """Turn one uploaded file into text.
 
     `Accept: application/jsonl` streams events as they become final; anything else gets the same
     events collected into one JSON object.
     """
-    transcriber: Transcriber = request.app.state.transcriber
-    settings: Settings = request.app.state.settings
-    request.state.log["model"] = model
-    transcriber.admit(model)
-    upload = await receive_upload(
-        request, max_bytes=settings.max_upload_bytes, folder=settings.whisper_temp_dir
-    )
+    transcriber, upload = await _received(request, model)
     events = _noted(request, transcriber.transcribe(model, upload, request.state.request_id))
     if JSON_LINES not in request.headers.get("accept", ""):
         return await until_disconnect(request, _collected(events))
@@ -115,13 +115,7 @@ async def transcribe(request: Request, model: str) -> Transcript:
 @router.post("/detect-language/{model:path}", openapi_extra=UPLOAD_BODY, responses=ERRORS)
 async def detect_language(request: Request, model: str) -> DetectedLanguage:
     """Say which language is spoken in one uploaded file; null when nobody speaks."""
-    transcriber: Transcriber = request.app.state.transcriber
-    settings: Settings = request.app.state.settings
-    request.state.log["model"] = model
-    transcriber.admit(model)
-    upload = await receive_upload(
-        request, max_bytes=settings.max_upload_bytes, folder=settings.whisper_temp_dir
-    )
+    transcriber, upload = await _received(request, model)
     work = transcriber.detect_language(model, upload, request.state.request_id)
     return await until_disconnect(request, work)
 
@@ -144,6 +138,18 @@ async def models(request: Request) -> list[ModelInfo]:
     """What the configured models can do."""
     transcriber: Transcriber = request.app.state.transcriber
     return transcriber.models.infos()
+
+
+async def _received(request: Request, model: str) -> tuple[Transcriber, Upload]:
+    """Read the upload of a request, unless the model could not serve it anyway."""
+    transcriber: Transcriber = request.app.state.transcriber
+    settings: Settings = request.app.state.settings
+    request.state.log["model"] = model
+    transcriber.admit(model)
+    upload = await receive_upload(
+        request, max_bytes=settings.max_upload_bytes, folder=settings.whisper_temp_dir
+    )
+    return transcriber, upload
 
 
 async def _noted(

@@ -107,8 +107,6 @@ class WindowCutter:
     def __init__(self, options: VadOptions) -> None:
         self.received = 0
         """Samples taken so far."""
-        self.kept = 0
-        """Samples that have gone into windows."""
         self._kept = _Track(options)
         pauses = VadOptions(
             threshold=options.threshold,
@@ -175,7 +173,6 @@ class WindowCutter:
             self._samples[piece.start - self._base : piece.end - self._base] for piece in pieces
         ]
         samples = np.concatenate(held)
-        self.kept += len(samples)
         inside = tuple(span for piece in pieces for span in _between(speech, piece))
         return Window(samples, pieces, inside)
 

@@ -6,7 +6,7 @@ sizes are bytes. Requests forbid what they do not know, replies ignore it, so wo
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -19,7 +19,7 @@ from pydantic import (
     ValidationError,
 )
 
-from .errors import InvalidRequest, UnknownParameter
+from .errors import InvalidRequest, RemoteError, ServiceError, UnknownParameter
 from .languages import language_code
 
 Language = Annotated[str, AfterValidator(language_code)]
@@ -148,6 +148,21 @@ class Options(BaseModel):
     """Who shares the worker fairly with others; set by the gateway alone."""
     priority: Literal["live", "interactive", "bulk"] = "interactive"
     """Class in the queue; set by the gateway alone."""
+
+
+def option_schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schema of each option by name, whole in itself, as OpenAPI describes form fields."""
+    schema = Options.model_json_schema()
+    kinds = schema.get("$defs", {})
+    for kind in kinds.values():
+        kind.pop("title", None)
+    return {name: _inlined(field, kinds) for name, field in schema["properties"].items()}
+
+
+def _inlined(field: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
+    """A field with the object that it refers to, if any, in its place."""
+    kind = kinds.get(field.get("$ref", "").rpartition("/")[2], {})
+    return {name: value for name, value in (kind | field).items() if name != "$ref"}
 
 
 def read_options(fields: Mapping[str, Any]) -> Options:
@@ -280,6 +295,21 @@ class Transcript(Finished):
     type: Literal["finished"] = Field("finished", exclude=True)
     text: str
     segments: list[Segment]
+
+
+async def collect(events: AsyncIterator[Event]) -> Transcript:
+    """The JSON answer: the same events, put together. Raises the failure that they end with."""
+    segments: list[Segment] = []
+    async for event in events:
+        match event:
+            case Segment():
+                segments.append(event)
+            case Failed():
+                raise RemoteError(event.status, event.code, event.message, param=event.param)
+            case Finished():
+                text = " ".join(segment.text.strip() for segment in segments).strip()
+                return Transcript(**event.model_dump(), text=text, segments=segments)
+    raise ServiceError("The work ended without a result")
 
 
 class DetectedLanguage(_Reply):

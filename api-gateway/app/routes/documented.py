@@ -32,7 +32,7 @@ from ..errors import (
 )
 from ..fields import GATEWAYS_OWN
 from ..formats.style import SubtitleStyle
-from ..wire import Options
+from ..wire import option_schemas
 
 MODEL_EXAMPLES: dict[str, Example] = {
     name: {"value": name} for name in ("small", "medium", "large-v3", "large-v3-turbo")
@@ -41,32 +41,18 @@ MODEL_EXAMPLES: dict[str, Example] = {
 
 def upload_body(fields: dict[str, Any], required: tuple[str, ...] = ("file",)) -> dict[str, Any]:
     """Describe a multipart form: a file, a route's own fields, the worker's options, subtitles."""
-    options, style = Options.model_json_schema(), SubtitleStyle.model_json_schema()
-    kinds = options.get("$defs", {})
-    for kind in kinds.values():
-        kind.pop("title", None)
     schema = {
         "type": "object",
         "required": list(required),
         "properties": {
             "file": {"type": "string", "format": "binary"},
-            **{
-                name: _inlined(field, kinds)
-                for name, field in options["properties"].items()
-                if name not in GATEWAYS_OWN
-            },
-            **style["properties"],
+            **{name: of for name, of in option_schemas().items() if name not in GATEWAYS_OWN},
+            **SubtitleStyle.model_json_schema()["properties"],
             **fields,
         },
     }
     content = {"multipart/form-data": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
-
-
-def _inlined(field: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
-    """A field with the object that it refers to, if any, in its place."""
-    kind = kinds.get(field.get("$ref", "").rpartition("/")[2], {})
-    return {name: value for name, value in (kind | field).items() if name != "$ref"}
 
 
 ERRORS = documented(

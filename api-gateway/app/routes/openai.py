@@ -19,9 +19,18 @@ from ..formats.subtitles import srt, vtt
 from ..openai_form import Asked, MissingField, OpenAIForm, Task
 from ..sse import DONE, EventStream, comment, data
 from ..uploads import Upload
-from ..wire import Event, Failed, Finished, Progress, Segment, Started, Transcript, form_fields
+from ..wire import (
+    Event,
+    Failed,
+    Finished,
+    Progress,
+    Segment,
+    Started,
+    Transcript,
+    collect,
+    form_fields,
+)
 from .documented import OPENAI_ERRORS, TRANSCRIPTION, TRANSLATION
-from .transcribe import collect
 
 router = APIRouter(prefix="/v1", dependencies=[Depends(require_openai_key)], tags=["openai"])
 

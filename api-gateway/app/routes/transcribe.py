@@ -1,6 +1,5 @@
 """The documented route: one file in, its text out."""
 
-from collections.abc import AsyncGenerator
 from contextlib import closing
 from typing import Annotated, Literal, get_args
 
@@ -11,18 +10,15 @@ from pydantic import BaseModel
 from ..auth import require_key
 from ..deps import resolve_model, settings_of, worker_of
 from ..edge import until_disconnect
-from ..errors import InvalidRequest, RemoteError, WorkerLost
+from ..errors import InvalidRequest
 from ..fields import OptionFields
 from ..formats.style import SubtitleStyle, read_style, with_words
 from ..formats.subtitles import srt, vtt
 from ..uploads import Upload
 from ..wire import (
-    Event,
-    Failed,
-    Finished,
     Options,
-    Segment,
     Transcript,
+    collect,
     form_fields,
 )
 from .documented import ERRORS, MODEL_EXAMPLES, upload_body
@@ -114,18 +110,3 @@ def _rendered(transcript: Transcript, form: _Form) -> Response | Text:
             return PlainTextResponse(srt(transcript.segments, form.style()))
         case "vtt":
             return PlainTextResponse(vtt(transcript.segments, form.style()))
-
-
-async def collect(events: AsyncGenerator[Event, None]) -> Transcript:
-    """The whole answer; raises the failure that the events end with."""
-    segments: list[Segment] = []
-    async for event in events:
-        match event:
-            case Segment():
-                segments.append(event)
-            case Failed():
-                raise RemoteError(event.status, event.code, event.message, param=event.param)
-            case Finished():
-                text = " ".join(segment.text.strip() for segment in segments).strip()
-                return Transcript(**event.model_dump(), text=text, segments=segments)
-    raise WorkerLost("The model service was lost before it had finished")

@@ -12,9 +12,19 @@ import pytest
 from house import DATA
 from worker.decoding.station import Station
 from worker.errors import InvalidRequest, Overloaded, RemoteError
-from worker.transcribe import RequestReport, Transcriber, collect
+from worker.transcribe import RequestReport, Transcriber
 from worker.uploads import Upload
-from worker.wire import Event, Failed, Finished, Options, Progress, Segment, Started, Transcript
+from worker.wire import (
+    Event,
+    Failed,
+    Finished,
+    Options,
+    Progress,
+    Segment,
+    Started,
+    Transcript,
+    collect,
+)
 
 ONE = "It is on the first floor."
 

@@ -41,11 +41,6 @@ class Plan:
     prefix: str | None
     recipe: Recipe
 
-    @property
-    def is_sequential(self) -> bool:
-        """Whether one window is in flight at a time."""
-        return self.conditioned or not self.vad
-
     def in_language(self, language: str) -> "Plan":
         """The same plan for the language that was detected."""
         return replace(self, language=language)

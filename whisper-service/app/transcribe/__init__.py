@@ -4,10 +4,8 @@ transcriber.py  admission, and the story from `started` to `finished` or `failed
 strategies.py   windows in parallel, or one after the other
 reading.py      the file as blocks and windows, read in threads, with clocks
 segments.py     what was said, as the contract words it
-collect.py      the JSON answer: the events put together
 """
 
-from .collect import collect
 from .transcriber import RequestReport, Transcriber
 
-__all__ = ["RequestReport", "Transcriber", "collect"]
+__all__ = ["RequestReport", "Transcriber"]

@@ -55,16 +55,19 @@ class Transcriber:
     cage: Cage
     hooks: list[Callable[[RequestReport], None]] = field(default_factory=list)
 
-    def admit(self, model: str, options: Options | None = None, seconds: float = 0.0) -> Station:
-        """Return the model that would serve a request now.
+    def admit(self, model: str, options: Options | None = None) -> None:
+        """Raise what a request would be refused for if it came now.
 
-        Raises what keeps it from serving, InvalidRequest for what it cannot do, Overloaded.
+        That is what keeps the model from serving, InvalidRequest for what it cannot do, Overloaded.
         """
+        self._prepared(model, options or Options())
+
+    def _prepared(self, model: str, options: Options) -> tuple[Station, Plan]:
+        """The model that would serve a request now, and how; raises as `admit` says."""
         station = self.models.station(model)
-        options = options or Options()
-        self._plan(station, options)
-        station.scheduler.check(seconds, options.deadline)
-        return station
+        plan = self._plan(station, options)
+        station.scheduler.check(deadline=options.deadline)
+        return station, plan
 
     def _plan(self, station: Station, options: Options) -> Plan:
         if options.task not in station.info.tasks:
@@ -84,8 +87,7 @@ class Transcriber:
         """
         reading = Reading(self.cage, upload.file, max_seconds=self.settings.max_audio_seconds)
         try:
-            station = self.admit(model, upload.options)
-            plan = self._plan(station, upload.options)
+            station, plan = self._prepared(model, upload.options)
             await reading.open()
             position = station.scheduler.waiting_requests
             predicted = station.scheduler.predicted_start_seconds()
@@ -115,8 +117,7 @@ class Transcriber:
         """Say which language is spoken in the first windows that hold speech; closes the upload."""
         reading = Reading(self.cage, upload.file, max_seconds=self.settings.max_audio_seconds)
         try:
-            station = self.admit(model, upload.options)
-            plan = self._plan(station, upload.options)
+            station, plan = self._prepared(model, upload.options)
             await reading.open()
             with station.scheduler.open(
                 tenant=upload.options.tenant, priority=upload.options.priority

@@ -3,17 +3,21 @@
 import asyncio
 import random
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 from house import DATA
 from worker.decoding.station import Station
-from worker.errors import InvalidRequest, Overloaded, RemoteError
+from worker.errors import InvalidAudio, InvalidRequest, Overloaded, RemoteError
+from worker.settings import Settings
 from worker.transcribe import RequestReport, Transcriber
+from worker.transcribe.reading import Reading
 from worker.uploads import Upload
+from worker.windows import Window
 from worker.wire import (
     Event,
     Failed,
@@ -198,6 +202,41 @@ def test_a_token_that_the_model_has_not_is_refused_by_name(transcriber: Transcri
     assert caught.value.param == "suppress_tokens"
 
 
+def test_patience_that_leaves_no_beam_is_refused_by_name(transcriber: Transcriber) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        answer(transcriber, "short/en-1.wav", patience=0.3, beam_size=1)
+    assert caught.value.param == "patience"
+
+
+def test_special_tokens_in_a_hint_are_text(station: Station) -> None:
+    vocabulary = station.vocabulary
+    ends = {"language": "en", "task": "transcribe", "prefix": "<|endoftext|>"}
+    assert vocabulary.prompt(**ends).count(vocabulary.eot) == 0  # type: ignore[arg-type]
+    assert all(token < vocabulary.eot for token in vocabulary.encode("<|en|> <|translate|>"))
+
+
+def test_a_model_that_was_not_trained_to_translate_refuses_and_names_one_that_can(
+    transcriber: Transcriber, station: Station, micro: Path
+) -> None:
+    aliases = {"best": "org/faster-whisper-large-v3-turbo"}
+    settings = Settings(
+        whisper_models=["best"],
+        whisper_aliases=aliases,
+        whisper_device="cpu",
+        whisper_cpu_threads=1,
+    )
+    turbo = Station("best", micro, settings)
+    try:
+        assert turbo.info.tasks == ["transcribe"]
+        taken = transcriber.models.station
+        transcriber.models.station = lambda name: turbo  # type: ignore[method-assign]
+        with pytest.raises(InvalidRequest, match="'best' cannot translate; 'micro' can"):
+            answer(transcriber, "short/de-1.wav", task="translate")
+        transcriber.models.station = taken  # type: ignore[method-assign]
+    finally:
+        turbo.close()
+
+
 def test_several_languages_are_heard_window_by_window(transcriber: Transcriber) -> None:
     file = joined("short/en-1.wav", "short/de-1.wav", silence=15.0)
     found = answer(transcriber, file, multilingual=True)
@@ -222,6 +261,37 @@ def test_doubtful_segments_are_kept_flagged_or_dropped(transcriber: Transcriber)
     assert [segment.flags for segment in flagged.segments] == [["no_speech"]]
     assert (kept.text, kept.segments[0].flags) == (ONE, [])
     assert (dropped.text, dropped.flags) == ("", ["doubtful_dropped"])
+
+
+@pytest.mark.parametrize(
+    "strategy", [{}, {"condition_on_previous_text": True}, {"vad_filter": False}]
+)
+def test_doubtful_text_in_another_language_is_flagged(
+    transcriber: Transcriber, strategy: dict[str, Any]
+) -> None:
+    file = joined("short/en-1.wav", "short/de-2.wav", silence=30.0)
+    found = answer(transcriber, file, log_prob_threshold=0.0, no_speech_threshold=1.0, **strategy)
+    switched = ["language_switch" in segment.flags for segment in found.segments]
+    assert found.language == "en"
+    assert not switched[0]
+    assert switched[-1]
+
+
+def test_a_temperature_that_was_asked_for_is_no_doubt(
+    transcriber: Transcriber, station: Station
+) -> None:
+    encode, windows = station.engine.encode, list[int]()
+
+    def counted(mels: Any, known: Any) -> Any:
+        windows.append(sum(one is None for one in known))
+        return encode(mels, known)
+
+    try:
+        station.engine.encode = counted  # type: ignore[method-assign]
+        answer(transcriber, "short/en-3.wav", temperature=0.2)
+    finally:
+        del station.engine.encode  # type: ignore[method-assign]
+    assert sum(windows) == 1
 
 
 def test_the_ladder_is_climbed_when_nothing_is_good_enough(transcriber: Transcriber) -> None:
@@ -262,6 +332,31 @@ def test_silence_has_no_language(transcriber: Transcriber) -> None:
     silence = upload("hard/silence-20s.wav")
     found = asyncio.run(transcriber.detect_language("micro", silence, "test"))
     assert (found.language, found.probabilities) == (None, {})
+
+
+def test_what_the_vad_would_drop_has_a_language_where_the_vad_is_not_wanted(
+    transcriber: Transcriber,
+) -> None:
+    silence = upload("hard/silence-20s.wav", vad_filter=False)
+    found = asyncio.run(transcriber.detect_language("micro", silence, "test"))
+    assert found.language is not None
+
+
+def test_what_was_heard_before_a_file_broke_is_told(
+    transcriber: Transcriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Reading.windows
+
+    def broken(reading: Reading, parameters: Any) -> Iterator[Window]:
+        yield next(whole(reading, parameters))
+        raise InvalidAudio("the rest cannot be read")
+
+    monkeypatch.setattr(Reading, "windows", broken)
+    told = events(transcriber, "long/en-90s.flac")
+    assert any(isinstance(event, Segment) for event in told)
+    last = told[-1]
+    assert isinstance(last, Failed)
+    assert (last.status, last.message) == (400, "the rest cannot be read")
 
 
 # --- admission and leaving ----------------------------------------------------------------------

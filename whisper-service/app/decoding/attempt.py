@@ -108,6 +108,8 @@ class Outcome:
     alignment: Alignment | None = None
     languages: dict[str, float] = field(default_factory=dict)
     """Probability of each language, where it was heard; likeliest first."""
+    has_switched: bool = False
+    """The text is doubtful, and the window is in another language than the one detected."""
     start: tuple[int, ...] = ()
     encoded: Any = None
 

@@ -35,6 +35,8 @@ def doubts(
         reasons.append("no_speech")
     if speech is not None and _share(start, end, speech) < OUTSIDE_SHARE:
         reasons.append("outside_speech")
+    if outcome.has_switched:
+        reasons.append("language_switch")
     return reasons
 
 

@@ -15,6 +15,8 @@ from .step import Step
 from .vocabulary import Vocabulary
 
 FRAME_SAMPLES = 160
+CLEAR_PROBABILITY = 0.5
+"""A window that is in another language with more than this has switched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,19 @@ class Listener:
         outcome = await self._climb(attempt, plan)
         if plan.language is None:
             self.heard = self.heard or outcome
-        return outcome
+        return replace(outcome, has_switched=await self._has_switched(sound, plan, outcome))
+
+    async def _has_switched(self, sound: Sound, plan: Plan, outcome: Outcome) -> bool:
+        """Whether a window of doubtful text is in another language than the one detected."""
+        is_doubtful = (
+            outcome.temperature > plan.temperatures[0]
+            or outcome.avg_logprob < plan.thresholds.log_prob
+        )
+        if not plan.is_detected or plan.options.doubtful == "keep" or not is_doubtful:
+            return False
+        heard = (await self.hear(replace(sound, encoded=outcome.encoded), plan)).languages
+        code, probability = next(iter(heard.items()))
+        return code != plan.language and probability > CLEAR_PROBABILITY
 
     async def _climb(self, attempt: Attempt, plan: Plan) -> Outcome:
         outcomes: list[Outcome] = []

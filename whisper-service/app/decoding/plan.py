@@ -26,6 +26,8 @@ class Plan:
     options: Options
     language: str | None
     """None until it is detected."""
+    is_detected: bool
+    """Whether the language was heard, not given; then a window may turn out to be in another."""
     vad: bool
     """Whether windows are cut where nobody speaks."""
     conditioned: bool
@@ -43,7 +45,7 @@ class Plan:
 
     def in_language(self, language: str) -> "Plan":
         """The same plan for the language that was detected."""
-        return replace(self, language=language)
+        return replace(self, language=language, is_detected=True)
 
     def window_frames(self, frames: int) -> int:
         """How long a window that holds `frames` of audio, and no more is to come, is encoded."""
@@ -69,10 +71,15 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary) -> P
     if beyond:
         message = f"suppress_tokens: the model has no token {beyond[0]}"
         raise InvalidRequest(message, param="suppress_tokens")
+    beam_size = options.beam_size or settings.whisper_beam_size
+    if round(beam_size * options.patience) < 1:
+        message = f"patience: {options.patience} of {beam_size} beams leaves none to wait for"
+        raise InvalidRequest(message, param="patience")
     adaptive = options.adaptive_window
     return Plan(
         options=options,
         language=_language(options, settings, vocabulary),
+        is_detected=False,
         vad=vad,
         conditioned=conditioned,
         adaptive=settings.whisper_adaptive_window if adaptive is None else adaptive,
@@ -91,7 +98,7 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary) -> P
             kind="decode",
             frames=FULL_FRAMES,
             timestamps=not without_timestamps,
-            beam_size=options.beam_size or settings.whisper_beam_size,
+            beam_size=beam_size,
             best_of=options.best_of,
             patience=options.patience,
             length_penalty=options.length_penalty,

@@ -42,8 +42,9 @@ class Station:
             windows=1, audio_seconds=30.0, seconds=self.engine.warm_up_seconds
         )
         self.scheduler.start()
+        source = settings.whisper_aliases.get(name, name)
         translates = self.engine.multilingual and not any(
-            part in f"{name} {directory.name}" for part in NOT_TRANSLATING
+            part in f"{source} {directory.name}" for part in NOT_TRANSLATING
         )
         self.info = ModelInfo(
             id=name,

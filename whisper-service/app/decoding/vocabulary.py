@@ -28,6 +28,8 @@ class Vocabulary:
         if not file.is_file():
             raise ValueError("the model has no tokenizer.json")
         self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        # "<|endoftext|>" in somebody's prompt is text like any other.
+        self._tokenizer.encode_special_tokens = True
         self.multilingual = multilingual
         plain = self.tokenizer("en", "transcribe")
         self.eot: int = plain.eot

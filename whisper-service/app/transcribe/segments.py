@@ -56,22 +56,14 @@ class Clock:
 
 
 def wire_segment(
-    said: Said, *, number: int, clock: Clock, plan: Plan, vocabulary: Vocabulary, switched: bool
+    said: Said, *, number: int, clock: Clock, plan: Plan, vocabulary: Vocabulary
 ) -> Segment:
-    """One segment of the answer; `switched` when its window is in another language."""
+    """One segment of the answer."""
     draft, outcome = said.draft, said.outcome
     words = _words(draft.words or [], clock)
     start, end = clock.time(draft.start), clock.time(draft.end, is_end=True)
     if words:
         start, end = words[0].start, words[-1].end
-    flags = doubts(
-        text=said.text,
-        outcome=outcome,
-        thresholds=plan.thresholds,
-        start=start,
-        end=end,
-        speech=clock.speech,
-    )
     return Segment(
         id=number,
         seek=round(clock.time(draft.seek / 100) * 100),
@@ -85,7 +77,14 @@ def wire_segment(
         no_speech_prob=outcome.no_speech_prob,
         words=words if plan.options.word_timestamps else None,
         logprobs=_logprobs(draft.words or [], vocabulary) if plan.options.logprobs else None,
-        flags=[*flags, "language_switch"] if switched else flags,
+        flags=doubts(
+            text=said.text,
+            outcome=outcome,
+            thresholds=plan.thresholds,
+            start=start,
+            end=end,
+            speech=clock.speech,
+        ),
     )
 
 

@@ -22,9 +22,6 @@ from ..windows import Window
 from .reading import Reading
 from .segments import Clock
 
-CLEAR_PROBABILITY = 0.5
-"""A window that is in another language with more than this has switched."""
-
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -33,7 +30,6 @@ class Done:
     said: list[Said]
     clock: Clock
     until: float
-    switched: bool = False
 
 
 @dataclass
@@ -79,6 +75,7 @@ class Work:
             if heard and self._is_language_open:
                 self._settle_language(heard, is_over=True)
             source.encoded = heard[0].encoded if heard else None
+            del heard  # the encoder's outputs of many windows
         context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix)
         clock = Clock()
         async for said, seek in hear_passage(source, self.listener, self.plan, context):
@@ -99,17 +96,22 @@ class Work:
         )
         reading: asyncio.Task[tuple[Window, Any] | None] | None = None
         is_first, is_over = True, False
+        broken: Exception | None = None
         while True:
             if reading is None and not is_over and len(pending) < self.lane.look_ahead:
                 reading = self._own(asyncio.ensure_future(_next(coming)))
             if reading is None and not pending:
+                if broken is not None:
+                    raise broken
                 return
             waiting: set[asyncio.Task[Any]] = {task for task in (reading,) if task is not None}
             await asyncio.wait(
                 waiting | set(list(pending)[:1]), return_when=asyncio.FIRST_COMPLETED
             )
             if reading is not None and reading.done():
-                if (item := reading.result()) is None:
+                if (broken := _failure(reading)) is not None:
+                    is_over = True  # what came before is still told
+                elif (item := reading.result()) is None:
                     is_over = True
                 else:
                     task = asyncio.ensure_future(self._window(*item, is_first=is_first))
@@ -136,8 +138,7 @@ class Work:
         if self._is_language_open and self.listener.heard is not None:
             self._settle_language([self.listener.heard])
         self._language_known.set()
-        switched = await self._has_switched(window, segments)
-        return Done(segments, Clock(window), window.end, switched)
+        return Done(segments, Clock(window), window.end)
 
     # --- language -------------------------------------------------------------------------------
 
@@ -205,21 +206,14 @@ class Work:
         self.speech_seconds = (self.speech_seconds or 0.0) + speech
         self.kept_seconds = (self.kept_seconds or 0.0) + window.duration
 
-    async def _has_switched(self, window: Window, segments: list[Said]) -> bool:
-        """Whether a window of doubtful text is in another language than the one detected."""
-        if self.language is None or self.plan.options.doubtful == "keep":
-            return False
-        doubtful = any(
-            said.outcome.temperature > 0 or said.outcome.avg_logprob < self.plan.thresholds.log_prob
-            for said in segments
-        )
-        if not doubtful:
-            return False
-        sound = Sound(window.samples, 0, is_whole=True)
-        heard = (await self.listener.hear(sound, self.plan)).languages
-        code, probability = next(iter(heard.items()))
-        return code != self.language.code and probability > CLEAR_PROBABILITY
-
 
 async def _next(items: AsyncIterator[tuple[Window, Any]]) -> tuple[Window, Any] | None:
     return await anext(items, None)
+
+
+def _failure(task: asyncio.Task[Any]) -> Exception | None:
+    """Return what went wrong in a finished task; being cancelled is raised."""
+    error = task.exception()
+    if error is not None and not isinstance(error, Exception):
+        raise error
+    return error

@@ -9,8 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from ..audio import Cage
-from ..decoding.language import choose_language, is_settled
-from ..decoding.listener import Listener, Sound
+from ..decoding.listener import Listener
 from ..decoding.plan import Plan, make_plan
 from ..decoding.station import Station
 from ..errors import InvalidRequest, ServiceError
@@ -27,6 +26,7 @@ from ..wire import (
     Segment,
     Started,
 )
+from .detection import detected_language
 from .reading import Reading
 from .segments import wire_segment
 from .strategies import Done, Work
@@ -123,34 +123,9 @@ class Transcriber:
                 tenant=upload.options.tenant, priority=upload.options.priority
             ) as lane:
                 listener = Listener(lane, station.step, request_id)
-                return await _detected(reading, listener, plan)
+                return await detected_language(reading, listener, plan)
         finally:
             await reading.close()
-
-
-async def _detected(reading: Reading, listener: Listener, plan: Plan) -> DetectedLanguage:
-    if not listener.vocabulary.multilingual:
-        return DetectedLanguage(language="en", language_probability=1.0, probabilities={"en": 1.0})
-    heard: list[dict[str, float]] = []
-    windows: Iterator[Sound] = (
-        Sound(window.samples, 0, is_whole=True)
-        for window in reading.windows(plan.options.vad_parameters)
-    )
-    while (sound := await reading.next(windows)) is not None:
-        heard.append((await listener.hear(sound, plan)).languages)
-        if is_settled(heard, plan.options):
-            break
-    if not heard:
-        return DetectedLanguage(language=None)
-    language = choose_language(heard, plan.options)
-    totals = Counter[str]()
-    for one in heard:
-        totals.update(one)
-    return DetectedLanguage(
-        language=language.code,
-        language_probability=language.probability,
-        probabilities={code: total / len(heard) for code, total in totals.most_common()},
-    )
 
 
 class _Story:
@@ -202,7 +177,6 @@ class _Story:
                 clock=done.clock,
                 plan=plan,
                 vocabulary=self._work.listener.vocabulary,
-                switched=done.switched,
             )
             self._doubts.update(segment.flags)
             if plan.options.doubtful == "drop" and segment.flags:

@@ -78,8 +78,8 @@ def test_two_hundred_clients_on_a_full_queue_are_all_answered(held: Held) -> Non
 def test_a_step_that_never_ends_turns_readiness_red_and_health_answers(held: Held) -> None:
     with serve_worker() as worker:
         station = station_of(worker)
-        station.scheduler._stall_floor = 0.0
-        station.scheduler._stall_factor = 0.0
+        station.scheduler.watchdog.stall_floor_seconds = 0.0
+        station.scheduler.watchdog.stall_factor = 0.0
         held.hold(station)
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(ask, worker)

@@ -363,17 +363,17 @@ def test_a_step_that_takes_far_too_long_is_reported_with_its_windows_once() -> N
     engine.gate.clear()
     future = scheduler.open().submit(Clip("request r1, window 30.0-58.2 s"))
     engine.entered.acquire()
-    assert scheduler.stalled == ()
+    assert scheduler.watchdog.stalled == ()
     now[0] = 61.0
-    assert scheduler.stalled == ("request r1, window 30.0-58.2 s",)
-    scheduler.watch()
-    scheduler.watch()
+    assert scheduler.watchdog.stalled == ("request r1, window 30.0-58.2 s",)
+    scheduler.watchdog.look()
+    scheduler.watchdog.look()
     engine.gate.set()
     future.result(30)
     scheduler.close()
     stalls = [report for report in reports if isinstance(report, StallReport)]
     assert stalls == [StallReport(("request r1, window 30.0-58.2 s",), 61.0, 0.0)]
-    assert scheduler.stalled == ()
+    assert scheduler.watchdog.stalled == ()
 
 
 def test_each_step_is_reported_to_the_hooks_and_a_broken_hook_harms_nobody() -> None:

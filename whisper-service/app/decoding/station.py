@@ -61,7 +61,7 @@ class Station:
     @property
     def is_well(self) -> bool:
         """Whether its threads live and no step is stalled."""
-        return self.scheduler.alive and not self.scheduler.stalled
+        return self.scheduler.alive and not self.scheduler.watchdog.stalled
 
     def close(self) -> None:
         """End the batch in flight and give the model's memory back."""

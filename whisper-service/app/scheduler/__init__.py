@@ -8,11 +8,14 @@ what they cost and what they can share a batch with.
     speed.py      how fast this machine is: predicted waits, expected step times
     reports.py    value objects for hooks, from which metrics are made
     lane.py       one request's view of all this
-    loop.py       the threads: steps, failures, cancelling, the watchdog
+    executor.py   one batch: its step, its time, its failures
+    watchdog.py   steps that take far too long
+    loop.py       the scheduler itself: the queue's lock, the threads, cancelling
 """
 
+from .executor import BatchTooLarge
 from .lane import Lane
-from .loop import BatchTooLarge, Scheduler, SchedulerDied
+from .loop import Scheduler, SchedulerDied
 from .queue import Job, Priority
 from .reports import Hook, RefusalReport, Report, StallReport, StepReport
 

@@ -1,30 +1,27 @@
-"""The threads that run batches: one for each worker, and one that watches them.
+"""The scheduler: owner of the queue of one engine and of the threads that empty it.
 
-A request opens a `Lane`, submits windows, and gets a future for each. An exception in a batch is
-looked into member by member, so that one bad window harms nobody else. A worker thread ends only by
+A request opens a `Lane`, submits windows, and gets a future for each. A worker thread ends only by
 `close`; if one dies, all who wait are told within a second and `alive` turns false.
 """
 
+import functools
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Generic
 
 from ..errors import Overloaded, ServiceError
 from .admission import Bounds, Load
+from .executor import Executor
 from .lane import Lane, R
 from .queue import Entry, FairQueue, J, Priority
-from .reports import Hook, RefusalReport, Report, StallReport, StepReport
+from .reports import Hook, RefusalReport, tell
 from .speed import Speed
+from .watchdog import Watchdog
 
 log = logging.getLogger(__name__)
-
-STALL_FACTOR = 10.0
-STALL_FLOOR_SECONDS = 60.0
-WATCH_SECONDS = 0.5
 
 
 class SchedulerDied(ServiceError):
@@ -32,20 +29,6 @@ class SchedulerDied(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("Internal server error")
-
-
-class BatchTooLarge(Exception):
-    """Raised by a step that ran out of memory: the batch is halved, now and from now on."""
-
-
-@dataclass(slots=True, eq=False)
-class _Running(Generic[R]):
-    """What a worker thread is at."""
-
-    windows: tuple[str, ...]
-    since: float
-    expected: float | None
-    reported: bool = False
 
 
 class Scheduler(Generic[J, R]):
@@ -61,25 +44,29 @@ class Scheduler(Generic[J, R]):
         max_queue_seconds: float = float("inf"),
         hooks: Sequence[Hook] = (),
         clock: Callable[[], float] = time.monotonic,
-        stall_factor: float = STALL_FACTOR,
-        stall_floor_seconds: float = STALL_FLOOR_SECONDS,
     ) -> None:
+        self._tell = functools.partial(tell, list(hooks))
         self.workers = workers
-        self.max_batch_size = max_batch_size
         self.speed = Speed(workers)
-        self._step = step
+        self.watchdog = Watchdog(self._tell, clock)
+        self._executor: Executor[J, R] = Executor(
+            step,
+            settle=self._settle,
+            charge=self._charge,
+            speed=self.speed,
+            watchdog=self.watchdog,
+            tell=self._tell,
+            clock=clock,
+            max_batch_size=max_batch_size,
+        )
         self._bounds = Bounds(max_requests, max_queue_seconds)
-        self._hooks = list(hooks)
         self._clock = clock
-        self._stall_factor = stall_factor
-        self._stall_floor = stall_floor_seconds
         self._queue: FairQueue[J] = FairQueue()
         self._lanes: dict[int, Lane[J, R]] = {}
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._closing = threading.Event()
         self._died = False
-        self._running: dict[int, _Running[R]] = {}
         self._in_flight: set[Future[R]] = set()
         self._threads: list[threading.Thread] = []
 
@@ -88,10 +75,13 @@ class Scheduler(Generic[J, R]):
     def start(self) -> None:
         """Start the worker threads and the watchdog."""
         self._threads = [
-            threading.Thread(target=self._work_on, args=(n,), name=f"inference-{n}", daemon=True)
+            threading.Thread(target=self._work_on, name=f"inference-{n}", daemon=True)
             for n in range(self.workers)
         ]
-        self._threads.append(threading.Thread(target=self._watch, name="watchdog", daemon=True))
+        watching = threading.Thread(
+            target=self.watchdog.run, args=(self._closing,), name="watchdog", daemon=True
+        )
+        self._threads.append(watching)
         for thread in self._threads:
             thread.start()
 
@@ -110,11 +100,9 @@ class Scheduler(Generic[J, R]):
         return not self._died
 
     @property
-    def stalled(self) -> tuple[str, ...]:
-        """The windows that a step has been working on for far too long; empty when all is well."""
-        with self._lock:
-            late = [running for running in self._running.values() if self._late(running)]
-        return tuple(window for running in late for window in running.windows)
+    def max_batch_size(self) -> int:
+        """Windows that fit into a batch, as far as is known."""
+        return self._executor.max_batch_size
 
     # --- admission ------------------------------------------------------------------------------
 
@@ -212,13 +200,13 @@ class Scheduler(Generic[J, R]):
 
     # --- the work -------------------------------------------------------------------------------
 
-    def _work_on(self, worker: int) -> None:
+    def _work_on(self) -> None:
         try:
             while (batch := self._wait_for_batch()) is not None:
-                self._run(worker, batch)
+                self._executor.run(batch)
                 del batch  # do not hold a window's memory while waiting for the next
         except BaseException:
-            log.critical("inference thread %d died", worker, exc_info=True)
+            log.critical("%s died", threading.current_thread().name, exc_info=True)
             self._died = True
             self._fail_all(SchedulerDied())
 
@@ -237,80 +225,24 @@ class Scheduler(Generic[J, R]):
                 self._work.wait()
         return None
 
-    def _run(self, worker: int, batch: list[Entry[J]]) -> None:
-        """Run a batch; halve it when it is too large, and look for the culprit when it fails."""
-        try:
-            results = self._timed_step(worker, batch)
-        except BatchTooLarge as error:
-            if len(batch) == 1:
-                self._settle(batch[0], error=error)
-                return
-            half = len(batch) // 2
-            self.max_batch_size = max(1, min(self.max_batch_size, half))
-            log.warning("out of memory: at most %d windows in a batch now", self.max_batch_size)
-            self._run(worker, batch[:half])
-            self._run(worker, batch[half:])
-        except Exception as error:
-            if len(batch) == 1:
-                log.exception("%s failed", batch[0].job.description)
-                self._settle(batch[0], error=error)
-                return
-            log.warning("a batch of %d failed (%r); trying them one by one", len(batch), error)
-            for entry in batch:
-                self._run(worker, [entry])
-        else:
-            for entry, result in zip(batch, results, strict=True):
-                self._settle(entry, result=result)
-
-    def _timed_step(self, worker: int, batch: list[Entry[J]]) -> Sequence[R]:
-        began = self._clock()
-        audio_seconds = sum(entry.job.audio_seconds for entry in batch)
-        expected = self.speed.expected_step_seconds(len(batch))
-        names = tuple(entry.job.description for entry in batch)
+    def _charge(self, batch: Sequence[Entry[J]], seconds: float) -> int:
         with self._lock:
-            self._running[worker] = _Running(names, began, expected)
-        failed = True
-        try:
-            results = self._step([entry.job for entry in batch])
-            if len(results) != len(batch):
-                raise RuntimeError(f"{len(results)} results for a batch of {len(batch)}")
-            failed = False
-            return results
-        finally:
-            seconds = self._clock() - began
-            with self._lock:
-                del self._running[worker]
-                left = len(self._queue)
-                for entry in batch:
-                    if (lane := self._lanes.get(entry.place.number)) is not None:
-                        lane.inference_seconds += seconds / len(batch)
-            if not failed:
-                self.speed.observe(windows=len(batch), audio_seconds=audio_seconds, seconds=seconds)
-            self._tell(
-                StepReport(
-                    batch_size=len(batch),
-                    requests=len({entry.place.number for entry in batch}),
-                    audio_seconds=audio_seconds,
-                    step_seconds=seconds,
-                    waited=tuple(began - entry.queued_at for entry in batch),
-                    windows_left=left,
-                    failed=failed,
-                )
-            )
+            for entry in batch:
+                if (lane := self._lanes.get(entry.place.number)) is not None:
+                    lane.inference_seconds += seconds / len(batch)
+            return len(self._queue)
 
-    def _settle(
-        self, entry: Entry[J], *, result: R | None = None, error: Exception | None = None
-    ) -> None:
+    def _settle(self, entry: Entry[J], outcome: R | Exception) -> None:
         with self._lock:
             if entry.future not in self._in_flight:
                 return  # failed already, since another thread died
             self._in_flight.discard(entry.future)
             if (lane := self._lanes.get(entry.place.number)) is not None:
                 lane.served_seconds += entry.job.audio_seconds
-        if error is not None:
-            entry.future.set_exception(error)
+        if isinstance(outcome, Exception):
+            entry.future.set_exception(outcome)
         else:
-            entry.future.set_result(result)
+            entry.future.set_result(outcome)
 
     def _fail_all(self, error: ServiceError) -> None:
         with self._lock:
@@ -325,31 +257,3 @@ class Scheduler(Generic[J, R]):
         for future in waiting:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
-
-    # --- the watchdog ---------------------------------------------------------------------------
-
-    def _late(self, running: _Running[R]) -> bool:
-        limit = max(self._stall_floor, self._stall_factor * (running.expected or 0.0))
-        return self._clock() - running.since > limit
-
-    def _watch(self) -> None:
-        while not self._closing.wait(WATCH_SECONDS):
-            self.watch()
-
-    def watch(self) -> None:
-        """Look once for steps that take too long; each is logged once."""
-        with self._lock:
-            late = [r for r in self._running.values() if self._late(r) and not r.reported]
-            for running in late:
-                running.reported = True
-        for running in late:
-            seconds = self._clock() - running.since
-            log.error("stalled for %.0f s on %s", seconds, "; ".join(running.windows))
-            self._tell(StallReport(running.windows, seconds, running.expected or 0.0))
-
-    def _tell(self, report: Report) -> None:
-        for hook in self._hooks:
-            try:
-                hook(report)
-            except Exception:
-                log.exception("a hook failed on %r", report)

@@ -4,9 +4,12 @@ Hooks are called on the scheduler's threads, so they must be quick; an exception
 goes no further.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +45,12 @@ class RefusalReport:
 
 Report = StepReport | StallReport | RefusalReport
 Hook = Callable[[Report], None]
+
+
+def tell(hooks: Sequence[Hook], report: Report) -> None:
+    """Hand a report to each hook, whatever the others do."""
+    for hook in hooks:
+        try:
+            hook(report)
+        except Exception:
+            log.exception("a hook failed on %r", report)

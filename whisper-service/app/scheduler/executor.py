@@ -1,0 +1,107 @@
+"""Runs one batch: times it, halves it when it is too large, and looks for the culprit when it fails.
+
+A failure is looked into member by member, so that one bad window harms nobody else. Only exceptions
+of the step are caught; what ends a thread passes through.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Generic
+
+from .lane import R
+from .queue import Entry, J
+from .reports import Report, StepReport
+from .speed import Speed
+from .watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+
+class BatchTooLarge(Exception):
+    """Raised by a step that ran out of memory: the batch is halved, now and from now on."""
+
+
+class Executor(Generic[J, R]):
+    """Runs batches for several worker threads."""
+
+    def __init__(
+        self,
+        step: Callable[[list[J]], Sequence[R]],
+        *,
+        settle: Callable[[Entry[J], R | Exception], None],
+        charge: Callable[[Sequence[Entry[J]], float], int],
+        speed: Speed,
+        watchdog: Watchdog,
+        tell: Callable[[Report], None],
+        clock: Callable[[], float],
+        max_batch_size: int,
+    ) -> None:
+        """`settle` is given what came of each window, `charge` each step's batch and seconds.
+
+        `charge` returns how many windows are left in the queue.
+        """
+        self.max_batch_size = max_batch_size
+        """Windows that fit into a batch, as far as is known."""
+        self._step = step
+        self._settle = settle
+        self._charge = charge
+        self._speed = speed
+        self._watchdog = watchdog
+        self._tell = tell
+        self._clock = clock
+
+    def run(self, batch: list[Entry[J]]) -> None:
+        """Run a batch and settle each of its windows."""
+        try:
+            results = self._timed_step(batch)
+        except BatchTooLarge as error:
+            if len(batch) == 1:
+                self._settle(batch[0], error)
+                return
+            half = len(batch) // 2
+            self.max_batch_size = max(1, min(self.max_batch_size, half))
+            log.warning("out of memory: at most %d windows in a batch now", self.max_batch_size)
+            self.run(batch[:half])
+            self.run(batch[half:])
+        except Exception as error:
+            if len(batch) == 1:
+                log.exception("%s failed", batch[0].job.description)
+                self._settle(batch[0], error)
+                return
+            log.warning("a batch of %d failed (%r); trying them one by one", len(batch), error)
+            for entry in batch:
+                self.run([entry])
+        else:
+            for entry, result in zip(batch, results, strict=True):
+                self._settle(entry, result)
+
+    def _timed_step(self, batch: list[Entry[J]]) -> Sequence[R]:
+        began = self._clock()
+        audio_seconds = sum(entry.job.audio_seconds for entry in batch)
+        names = tuple(entry.job.description for entry in batch)
+        failed = True
+        try:
+            with self._watchdog.watching(names, self._speed.expected_step_seconds(len(batch))):
+                results = self._step([entry.job for entry in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results for a batch of {len(batch)}")
+            failed = False
+            return results
+        finally:
+            seconds = self._clock() - began
+            left = self._charge(batch, seconds)
+            if not failed:
+                self._speed.observe(
+                    windows=len(batch), audio_seconds=audio_seconds, seconds=seconds
+                )
+            self._tell(
+                StepReport(
+                    batch_size=len(batch),
+                    requests=len({entry.place.number for entry in batch}),
+                    audio_seconds=audio_seconds,
+                    step_seconds=seconds,
+                    waited=tuple(began - entry.queued_at for entry in batch),
+                    windows_left=left,
+                    failed=failed,
+                )
+            )

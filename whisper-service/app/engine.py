@@ -34,16 +34,19 @@ Mel = npt.NDArray[np.float32]
 FRAMES = 3000
 """Mel frames of 10 ms in a full window."""
 UNLOAD_WAIT_SECONDS = 0.01
-M_MMAP_THRESHOLD = -3
-"""glibc's name for it (malloc.h); other C libraries do not know it and ignore it."""
-MAPPED_BYTES = 256 * 1024
-CPU_BATCH = 4
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+"""glibc's names for them (malloc.h); other C libraries do not know them and ignore them."""
+MOST_BYTES = 2**31 - 1
+CPU_BATCH, CPU_BATCH_ONE_THREAD = 4, 2
+"""More windows together gain nothing, and a short clip waits for them (bench/cpu_batches.py)."""
 CUDA_BATCH = 16
 CUDA_BATCH_LARGE = 8
 """For decoders of more than LARGE_DECODER layers, whose caches take 0.25 GB for each window."""
 LARGE_DECODER = 24
 THREADS_PER_WORKER = 8
 """More threads than this on one window gain little; then more workers are better."""
+LEAST_WORKERS = 2
+"""Decoding's small steps leave threads idle, so two batches at once are better than one with all threads."""
 
 
 class EngineError(Exception):
@@ -99,18 +102,24 @@ def usable_cpus() -> int:
 
 def share_threads(cpus: int, *, workers: int = 0, threads: int = 0) -> tuple[int, int]:
     """Workers and threads of each, so that together they fill `cpus`; 0 means chosen here."""
-    workers = workers or max(1, cpus // (threads or THREADS_PER_WORKER))
+    if not workers:
+        least = min(LEAST_WORKERS, cpus)
+        workers = max(1, cpus // threads) if threads else max(least, cpus // THREADS_PER_WORKER)
     return workers, threads or max(1, cpus // workers)
 
 
-def return_freed_memory() -> None:
-    """Make glibc give back what windows have used: their arrays of 1 to 2 MB are mapped on their own.
+def keep_freed_memory() -> None:
+    """Make glibc keep what a layer has used for the next one.
 
-    Else its threshold grows with the first of them, and a long file leaves 50 MB of holes behind.
+    By default each of the encoder's large arrays (100 MB in `small`) is mapped anew and given back when it
+    is freed, and the kernel clears its pages each time: a third of the time of a short clip. One
+    heap for all threads, so that none keeps a large array for itself.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, MOST_BYTES)
+        mallopt(M_ARENA_MAX, 1)
 
 
 class Engine:
@@ -118,13 +127,13 @@ class Engine:
 
     def __init__(self, name: str, directory: Path, settings: Settings) -> None:
         """Load from `directory` and warm up; raises EngineError."""
-        return_freed_memory()
+        keep_freed_memory()
         self.name = name
         self.directory = directory
         self.device, compute_type = resolve_device(settings)
         on_cpu = self.device == "cpu"
         self.workers, threads = share_threads(
-            usable_cpus() if on_cpu else THREADS_PER_WORKER,
+            usable_cpus() if on_cpu else 1,
             workers=settings.whisper_workers or (0 if on_cpu else 1),
             threads=settings.whisper_cpu_threads,
         )
@@ -147,16 +156,16 @@ class Engine:
                 if number == len(candidates):
                     raise EngineError(f"'{name}' could not be loaded: {exc}") from exc
                 log.warning("%s does not run in %s (%s); trying the next", name, kind, exc)
-        self.max_batch_size = settings.whisper_max_batch_size or self._usual_batch_size()
+        self.max_batch_size = settings.whisper_max_batch_size or self._usual_batch_size(threads)
         log.info(
             "%s runs on %s in %s, %d x %d threads, at most %d windows in a batch",
             *(name, self.device, self._whisper.compute_type, self.workers, threads),
             self.max_batch_size,
         )
 
-    def _usual_batch_size(self) -> int:
+    def _usual_batch_size(self, threads: int) -> int:
         if self.device == "cpu":
-            return CPU_BATCH
+            return CPU_BATCH if threads > 1 else CPU_BATCH_ONE_THREAD
         return CUDA_BATCH_LARGE if _decoder_layers(self.directory) > LARGE_DECODER else CUDA_BATCH
 
     def _warm_up(self) -> float:

@@ -62,11 +62,11 @@ class Settings(BaseSettings):
     whisper_language: Language | None = None
     """Language of requests that name none; unset detects it."""
     whisper_cpu_threads: NonNegativeInt = 0
-    """Threads that compute on a CPU; 0 takes what the container may use."""
+    """Threads that compute one batch on a CPU; 0 shares out what the container may use."""
     whisper_workers: NonNegativeInt = 0
-    """Batches computed at the same time; 0 is one for every 8 processors, or for every WHISPER_CPU_THREADS of them; one on CUDA."""
+    """Batches computed at the same time; 0 is one for every 8 processors, but at least two, or one for every WHISPER_CPU_THREADS of them; one on CUDA."""
     whisper_max_batch_size: NonNegativeInt = 0
-    """Windows decoded together at most; 0 takes what suits device and model (4 on CPU, 8 or 16 on CUDA)."""
+    """Windows decoded together at most; 0 takes what suits device and model (2 or 4 on CPU, 8 or 16 on CUDA)."""
     whisper_adaptive_window: bool = False
     """Encode short clips at their own length instead of 30 s: much faster, with a risk of worse text."""
     whisper_offline: bool = False

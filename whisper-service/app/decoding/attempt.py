@@ -5,6 +5,7 @@ since CTranslate2 takes everything in a recipe once per call (engine.md 1.1 of t
 have the start token at the same index; languages and tasks may mix).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -62,6 +63,8 @@ class Attempt:
     """Find where each token is said, once an attempt is accepted."""
     detect: bool = False
     """Hear the window's language first and put it into the prompt."""
+    on_language: Callable[[dict[str, float]], None] | None = None
+    """Told the languages as soon as they are heard, from the inference thread."""
     task: str = "transcribe"
     text_tokens: tuple[int, ...] = ()
     """For the kind `align`: the text whose tokens are looked for."""

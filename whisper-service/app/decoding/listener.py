@@ -1,7 +1,8 @@
 """One request's windows on their way through the queue: language, temperature ladder, alignment."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,8 +50,8 @@ class Listener:
         self._lane = lane
         self._step = step
         self._name = name
-        self.heard: Outcome | None = None
-        """What told the language of a file that was decoded before its language was known."""
+        self.on_language: Callable[[dict[str, float]], None] | None = None
+        """Told the languages of a window whose language is not known, long before its text is."""
 
     async def hear(self, sound: Sound, plan: Plan) -> Outcome:
         """The probability of each language in a window."""
@@ -84,11 +85,22 @@ class Listener:
             align=plan.aligned,
             detect=vocabulary.multilingual and (options.multilingual or plan.language is None),
             task=options.task,
+            on_language=self._teller(),
         )
         outcome = await self._climb(attempt, plan)
-        if plan.language is None:
-            self.heard = self.heard or outcome
         return replace(outcome, has_switched=await self._has_switched(sound, plan, outcome))
+
+    def _teller(self) -> Callable[[dict[str, float]], None] | None:
+        """Bring what the inference thread hears to this request's event loop."""
+        told, loop = self.on_language, asyncio.get_running_loop()
+        if told is None:
+            return None
+
+        def tell(languages: dict[str, float]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(told, languages)
+
+        return tell
 
     async def _has_switched(self, sound: Sound, plan: Plan, outcome: Outcome) -> bool:
         """Whether a window of doubtful text is in another language than the one detected."""

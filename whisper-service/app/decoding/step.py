@@ -63,6 +63,9 @@ class Step:
                 self._in_language(attempt, next(iter(languages)))
                 for attempt, languages in zip(batch, heard, strict=True)
             ]
+            for attempt, languages in zip(batch, heard, strict=True):
+                if attempt.on_language is not None:
+                    attempt.on_language(languages)
         results = self._generate(encoded, batch)
         outcomes = [
             self._judge(attempt, result, languages)

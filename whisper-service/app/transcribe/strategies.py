@@ -70,10 +70,10 @@ class Work:
             heard: list[Outcome] = []
             while (sound := await source.peek(len(heard))) is not None:
                 heard.append(await self.listener.hear(sound, self.plan))
-                if self._settle_language(heard):
+                if self._settle_language(_votes(heard)):
                     break
             if heard and self._is_language_open:
-                self._settle_language(heard, is_over=True)
+                self._settle_language(_votes(heard), is_over=True)
             source.encoded = heard[0].encoded if heard else None
             del heard  # the encoder's outputs of many windows
         context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix)
@@ -135,9 +135,6 @@ class Work:
         segments: list[Said] = []
         async for said, _ in hear_passage(source, self.listener, self.plan, context):
             segments += said
-        if self._is_language_open and self.listener.heard is not None:
-            self._settle_language([self.listener.heard])
-        self._language_known.set()
         return Done(segments, Clock(window), window.end)
 
     # --- language -------------------------------------------------------------------------------
@@ -146,8 +143,7 @@ class Work:
     def _is_language_open(self) -> bool:
         return self.plan.language is None and not self.plan.options.multilingual
 
-    def _settle_language(self, heard: list[Outcome], *, is_over: bool = False) -> bool:
-        votes = [outcome.languages for outcome in heard]
+    def _settle_language(self, votes: list[dict[str, float]], *, is_over: bool = False) -> bool:
         if not is_over and not is_settled(votes, self.plan.options):
             return False
         self.language = choose_language(votes, self.plan.options)
@@ -173,12 +169,18 @@ class Work:
     ) -> AsyncIterator[tuple[Window, Any]]:
         """Windows as they come; all but the first wait until that has told the language."""
         is_first = True
+        self.listener.on_language = self._first_language
         while (window := await self.reading.next(windows)) is not None:
             self._count(window)
             if not is_first:
                 await self._language_known.wait()
             is_first = False
             yield window, None
+
+    def _first_language(self, languages: dict[str, float]) -> None:
+        if self._is_language_open:
+            self._settle_language([languages])
+        self._language_known.set()
 
     async def _with_language(self, windows: Iterator[Window]) -> AsyncIterator[tuple[Window, Any]]:
         """Windows as they come; the first ones are held back until the language is settled."""
@@ -192,12 +194,12 @@ class Work:
             held.append(window)
             sound = Sound(window.samples, 0, is_whole=True)
             heard.append(await self.listener.hear(sound, self.plan))
-            if self._settle_language(heard):
+            if self._settle_language(_votes(heard)):
                 for pair in zip(held, [outcome.encoded for outcome in heard], strict=True):
                     yield pair
                 held, heard = [], []
         if held:
-            self._settle_language(heard, is_over=True)
+            self._settle_language(_votes(heard), is_over=True)
             for pair in zip(held, [outcome.encoded for outcome in heard], strict=True):
                 yield pair
 
@@ -205,6 +207,10 @@ class Work:
         speech = sum(span.length for span in window.speech) / SAMPLE_RATE
         self.speech_seconds = (self.speech_seconds or 0.0) + speech
         self.kept_seconds = (self.kept_seconds or 0.0) + window.duration
+
+
+def _votes(heard: list[Outcome]) -> list[dict[str, float]]:
+    return [outcome.languages for outcome in heard]
 
 
 async def _next(items: AsyncIterator[tuple[Window, Any]]) -> tuple[Window, Any] | None:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -175,6 +176,40 @@ def test_closing_from_another_thread_ends_the_blocks(empty_cage: Cage) -> None:
         rest = threads.submit(lambda: sum(1 for _ in blocks))
         audio.close()
         assert rest.result() < 20
+
+
+def test_a_decoder_that_falls_silent_is_killed_and_its_file_invalid(empty_cage: Cage) -> None:
+    audio, child = begun(empty_cage)
+    blocks = audio.blocks()
+    next(blocks)
+    process = os.pidfd_open(child)
+    os.kill(child, signal.SIGSTOP)
+    audio.silence_seconds = 0.01
+    with pytest.raises(InvalidAudio, match="decoding it failed"):
+        list(blocks)
+    wait_for_end(process)
+    assert len(samples_in(empty_cage, FORMATS[0])) == 109871
+
+
+def test_how_long_a_decoder_may_be_silent_is_chosen_for_the_cage() -> None:
+    started: list[CagedAudio] = []
+    with Cage(silence_seconds=0.01) as cage, FORMATS[0].open("rb") as file:
+        os.kill(cage.pid, signal.SIGSTOP)
+        with pytest.raises(InvalidAudio, match="decoding it failed"):
+            cage.open(file, max_seconds=9, started=started.append)
+        os.kill(cage.pid, signal.SIGCONT)
+    assert [audio.silence_seconds for audio in started] == [0.01]
+
+
+def test_closing_from_another_thread_ends_the_wait_for_the_first_word(empty_cage: Cage) -> None:
+    started = SimpleQueue[CagedAudio]()
+    os.kill(empty_cage.pid, signal.SIGSTOP)
+    with ThreadPoolExecutor() as threads, FORMATS[0].open("rb") as file:
+        opening = threads.submit(empty_cage.open, file, max_seconds=9, started=started.put)
+        started.get().close()
+        assert str(opening.exception()) == "The file was closed while it was opened"
+    os.kill(empty_cage.pid, signal.SIGCONT)
+    assert len(samples_in(empty_cage, FORMATS[0])) == 109871
 
 
 def test_the_decoder_is_never_far_ahead_of_its_reader(cage: Cage) -> None:

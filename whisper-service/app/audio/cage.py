@@ -2,7 +2,7 @@
 
 `Cage` starts one process (`zygote.py`) that forks a confined child for each file. What comes back is plain
 bytes with a length, never pickled objects: a child that has been taken over can only send samples. A child
-that crashes, or exceeds its memory or its time, makes its own file invalid and touches nothing else.
+that crashes, exceeds its limits or falls silent makes its own file invalid and touches nothing else.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -37,6 +37,9 @@ MEMORY_BYTES = 1024**3
 CPU_SECONDS = 30
 CPU_SHARE = 0.02
 """Processor time of a child: so much, and this share of the longest audio."""
+SILENCE_SECONDS = 60.0
+"""How long a child may say nothing while it is waited for: a block takes it milliseconds, and one that
+sleeps uses no processor time. Twice CPU_SECONDS, so that a busy machine is not taken for a hung child."""
 MESSAGE_BYTES = 256 * 1024
 """More than one block of samples."""
 
@@ -62,10 +65,17 @@ class Cage:
     Outside Linux there is no cage: files are decoded in this process, and the log says so.
     """
 
-    def __init__(self, *, memory_bytes: int = MEMORY_BYTES, cpu_seconds: int = CPU_SECONDS) -> None:
+    def __init__(
+        self,
+        *,
+        memory_bytes: int = MEMORY_BYTES,
+        cpu_seconds: int = CPU_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
         """Start the process at once, so that no request waits for it."""
         self._memory_bytes = memory_bytes
         self._cpu_seconds = cpu_seconds
+        self._silence_seconds = silence_seconds
         self._lock = threading.Lock()
         self._closed = False
         self._is_caging = sys.platform == "linux"
@@ -90,19 +100,26 @@ class Cage:
         """The id of the process that forks."""
         return self._process.pid
 
-    def open(self, file: BinaryIO, *, max_seconds: float) -> "CagedAudio | AudioReader":
+    def open(
+        self,
+        file: BinaryIO,
+        *,
+        max_seconds: float,
+        started: "Callable[[CagedAudio], None]" = lambda _: None,
+    ) -> "CagedAudio | AudioReader":
         """Open `file`, which must be a real one (with a file number), in a new child.
 
+        `started` is called with each child before it is waited for, so that it can be closed meanwhile.
         Raises what AudioReader raises; InvalidAudio also when the child does not survive the file.
         """
         if not self._is_caging:
             return AudioReader(file, max_seconds=max_seconds)
         file.flush()
         try:
-            return self._open(file, max_seconds)
+            return self._open(file, max_seconds, started)
         except _ZygoteLost:
             # Perhaps it had ended before this file came.
-            return self._open(file, max_seconds)
+            return self._open(file, max_seconds, started)
 
     def close(self) -> None:
         """End the process and all its children."""
@@ -111,7 +128,9 @@ class Cage:
                 self._stop()
             self._closed = True
 
-    def _open(self, file: BinaryIO, max_seconds: float) -> "CagedAudio":
+    def _open(
+        self, file: BinaryIO, max_seconds: float, started: "Callable[[CagedAudio], None]"
+    ) -> "CagedAudio":
         """Send the file to a new child, and wait for what it says first."""
         job = {
             "max_seconds": max_seconds,
@@ -126,7 +145,14 @@ class Cage:
             except BaseException:
                 ours.close()
                 raise
-        return CagedAudio(ours, process, max_seconds)
+        audio = CagedAudio(ours, process, max_seconds, self._silence_seconds)
+        try:
+            started(audio)
+            audio.begin()
+        except BaseException:
+            audio.close()
+            raise
+        return audio
 
     def _send(self, job: bytes, files: list[int]) -> "subprocess.Popen[bytes]":
         """Send a job to the process that forks, to another one if it has ended; return which."""
@@ -169,24 +195,34 @@ class CagedAudio:
     """One file being decoded in a child; the same interface as AudioReader's."""
 
     def __init__(
-        self, channel: socket.socket, zygote: "subprocess.Popen[bytes]", max_seconds: float
+        self,
+        channel: socket.socket,
+        zygote: "subprocess.Popen[bytes]",
+        max_seconds: float,
+        silence_seconds: float,
     ) -> None:
         self.seconds = 0.0
         """Seconds received so far."""
         self.truncated = False
         """Whether the end of the audio is missing; known after the last block."""
+        self.duration: float | None = None
+        """Seconds that the container's header promises; None when it says nothing."""
+        self.silence_seconds = silence_seconds
+        """How long the child may say nothing while it is waited for."""
         self._channel = channel
         self._zygote = zygote
         self._max_seconds = max_seconds
         self._closed = False
+        self._in_use = threading.Lock()
+        """Held while the channel is read: its number must not become another file's meanwhile."""
+
+    def begin(self) -> None:
+        """Wait for the header; raises as `Cage.open` says."""
         header = self._receive()
         if header[:1] != b"H":
-            failure = self._failure(header)
-            self.close()
-            raise failure
+            raise self._failure(header)
         duration = json.loads(header[1:])["duration"]
         self.duration = None if duration is None else float(duration)
-        """Seconds that the container's header promises; None when it says nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -203,8 +239,10 @@ class CagedAudio:
         """Kill the child if it still runs. From another thread, it ends `blocks` at once."""
         self._closed = True
         with contextlib.suppress(OSError):
+            # Who waits for the child wakes up, and the zygote sees that nobody reads any more.
             self._channel.shutdown(socket.SHUT_RDWR)
-        self._channel.close()
+        with self._in_use:
+            self._channel.close()
 
     def blocks(self) -> Iterator[Samples]:
         """Yield and raise as AudioReader.blocks does; the child is at most a few blocks ahead."""
@@ -228,20 +266,33 @@ class CagedAudio:
     def _receive(self) -> bytes:
         """Return the next message; nothing when there will be none."""
         try:
-            return self._channel.recv(MESSAGE_BYTES)
+            with self._in_use:
+                self._channel.settimeout(self.silence_seconds)
+                message = self._channel.recv(MESSAGE_BYTES)
+        except TimeoutError:
+            log.warning("a decoder has said nothing for %g s; it is ended", self.silence_seconds)
+            self.close()
+            raise _damaged() from None
         except OSError:
             return b""
+        return b"" if self._closed else message
 
     def _failure(self, message: bytes) -> ServiceError:
         """Tell a refusal, a child that has died, and the death of the process that forks apart."""
         if message[:1] == b"X":
             refusal: dict[str, Any] = json.loads(message[1:])
             return _REFUSALS[refusal["error"]](refusal["message"], param=refusal["param"])
+        if self._closed:
+            return ServiceError("The file was closed while it was opened")
         try:
             self._zygote.wait(LOST_SECONDS)
         except subprocess.TimeoutExpired:
-            return InvalidAudio("The file is damaged: decoding it failed", param="file")
+            return _damaged()
         return _ZygoteLost("The decoder was lost; try again")
+
+
+def _damaged() -> InvalidAudio:
+    return InvalidAudio("The file is damaged: decoding it failed", param="file")
 
 
 class _ZygoteLost(ServiceError):

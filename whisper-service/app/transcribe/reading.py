@@ -1,7 +1,7 @@
 """A file as blocks and windows: read in threads, a little ahead, with a clock for each part.
 
-libav and the VAD block, so each step runs in a thread; only one at a time for each request. Whoever
-closes a `Reading` waits for the step in flight, since it holds the file.
+libav and the VAD block, so each step runs in a thread; only one at a time for each request. Closing a
+`Reading` ends its decoder at once, and with it the step that waits for the decoder.
 """
 
 import asyncio
@@ -66,13 +66,22 @@ class Reading:
         await self._in_thread(self._open)
 
     def _open(self) -> None:
-        self._reader = self._cage.open(self._file, max_seconds=self._max_seconds)
+        if self._stopped.is_set():
+            return
+        self._reader = self._cage.open(
+            self._file, max_seconds=self._max_seconds, started=self._started
+        )
         self._rest = self._reader.blocks()
         began = time.monotonic()
         while self.seconds < FIRST_SECONDS and (block := next(self._rest, None)) is not None:
             self._first.append(block)
             self.seconds += len(block) / SAMPLE_RATE
         self._seconds_in_blocks += time.monotonic() - began
+
+    def _started(self, reader: CagedAudio) -> None:
+        self._reader = reader
+        if self._stopped.is_set():
+            reader.close()
 
     def blocks(self) -> Iterator[Samples]:
         """All blocks from the start; once. Ends early when the reading is closed."""
@@ -110,12 +119,16 @@ class Reading:
         return await asyncio.shield(step)
 
     async def close(self) -> None:
-        """Stop, once the step in flight has come to its next block.
+        """End the decoder at once, and close the file once the step in flight has ended.
 
         It is done to its end even when whoever waits for it is cancelled meanwhile, as a server does
         with those who have left.
         """
         self._stopped.set()
+        # Not in a thread: all of them may be waiting for decoders. Without a cage, libav must not be
+        # closed under the step in flight.
+        if isinstance(self._reader, CagedAudio):
+            self._reader.close()
         closing = asyncio.ensure_future(self._close())
         _closing.add(closing)
         closing.add_done_callback(_closing.discard)
@@ -123,7 +136,8 @@ class Reading:
 
     async def _close(self) -> None:
         if self._step is not None:
-            await asyncio.wait({self._step})
+            # Its exception is nobody's any more, and asyncio complains of those that nobody has seen.
+            await asyncio.gather(self._step, return_exceptions=True)
         if self._reader is not None:
-            await asyncio.to_thread(self._reader.close)
+            self._reader.close()
         self._file.close()

@@ -1,0 +1,113 @@
+"""What a client is told when the decoder of its file dies or hangs, and that the next one is served."""
+
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, BinaryIO
+
+import pytest
+from house import DATA
+from running import Running, serve_worker
+from worker.audio import Cage, CagedAudio, Samples
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the cage is Linux's")
+
+CLIP = (DATA / "short/en-1.wav").read_bytes()
+LONG = (DATA / "long/en-10min.mp3").read_bytes()
+TEXT = "It is on the first floor."
+MIDDLE = 20
+"""Blocks of 2 s: behind what is read before the first event, long before the end."""
+
+
+class Harm:
+    """Sends the decoder of the next file a signal, as its block number `at` is taken."""
+
+    def __init__(self, cage: Cage, number: signal.Signals, at: int) -> None:
+        self.harmed = SimpleQueue[int]()
+        """The process (an open file) that was harmed."""
+        self._cage, self._number, self._at = cage, number, at
+        self._open = cage.open
+        cage.open = self._opening  # type: ignore[method-assign]
+
+    def _opening(self, file: BinaryIO, **told: Any) -> CagedAudio:
+        self._cage.open = self._open  # type: ignore[method-assign]
+        audio = self._open(file, **told)
+        assert isinstance(audio, CagedAudio)
+        [child] = Path(f"/proc/{self._cage.pid}/task/{self._cage.pid}/children").read_text().split()
+        blocks = audio.blocks()
+
+        def harmed() -> Iterator[Samples]:
+            for number, block in enumerate(blocks):
+                if number == self._at:
+                    self.harmed.put(os.pidfd_open(int(child)))
+                    os.kill(int(child), self._number)
+                    self.after(audio)
+                yield block
+
+        audio.blocks = harmed  # type: ignore[method-assign]
+        return audio
+
+    def after(self, audio: CagedAudio) -> None:
+        """Once the harm is done."""
+
+
+class Hang(Harm):
+    """Stops the decoder, which may be silent for a moment only."""
+
+    def after(self, audio: CagedAudio) -> None:
+        audio.silence_seconds = 0.01
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Running]:
+    with serve_worker() as running:
+        yield running
+
+
+def cage_of(worker: Running) -> Cage:
+    cage: Cage = worker.app.state.transcriber.cage
+    return cage
+
+
+def wait_for_end(process: int) -> None:
+    select.select([process], [], [])
+    os.close(process)
+
+
+@pytest.mark.parametrize("at", [0, MIDDLE])
+@pytest.mark.parametrize(("harm", "number"), [(Harm, signal.SIGKILL), (Hang, signal.SIGSTOP)])
+def test_a_decoder_that_dies_or_hangs_makes_its_own_file_invalid_and_the_next_is_served(
+    worker: Running, harm: type[Harm], number: signal.Signals, at: int
+) -> None:
+    done = harm(cage_of(worker), number, at)
+    answer = worker.post("/transcribe/micro", files={"file": LONG})
+    assert answer.status_code == 400
+    assert answer.json() == {
+        "error": {
+            "message": "The file is damaged: decoding it failed",
+            "type": "invalid_request_error",
+            "param": "file",
+            "code": "invalid_audio",
+        },
+        "detail": "The file is damaged: decoding it failed",
+    }
+    wait_for_end(done.harmed.get())
+    following = worker.post("/transcribe/micro", files={"file": CLIP})
+    assert (following.status_code, following.json()["text"]) == (200, TEXT)
+
+
+def test_a_client_that_leaves_a_hung_decoder_ends_it(
+    worker: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = Harm(cage_of(worker), signal.SIGSTOP, MIDDLE)
+    headers = {"Accept": "application/jsonl"}
+    with worker.post("/transcribe/micro", files={"file": LONG}, headers=headers, stream=True):
+        process = done.harmed.get()
+    wait_for_end(process)
+    assert "a decoder has said nothing" not in caplog.text
+    following = worker.post("/transcribe/micro", files={"file": CLIP})
+    assert (following.status_code, following.json()["text"]) == (200, TEXT)

@@ -1,0 +1,123 @@
+"""A reading that is closed lets go of its decoder, its thread and its file at once."""
+
+import asyncio
+import gc
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+from house import DATA
+from worker.audio import Cage, CagedAudio
+from worker.transcribe.reading import Reading
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the cage is Linux's")
+
+
+class Told(Cage):
+    """Tells which child decodes, and when one has been started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_started = threading.Event()
+        self.audio: CagedAudio | None = None
+
+    def open(self, file: BinaryIO, **told: Any) -> Any:
+        started = told.pop("started")
+
+        def tell(audio: CagedAudio) -> None:
+            started(audio)
+            self.audio = audio
+            self.has_started.set()
+
+        return super().open(file, started=tell, **told)
+
+    @property
+    def child(self) -> int:
+        [child] = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return int(child)
+
+
+@pytest.fixture
+def cage() -> Iterator[Told]:
+    with Told() as cage:
+        yield cage
+
+
+def reading_of(cage: Cage, file: str = "long/en-10min.mp3") -> Reading:
+    return Reading(cage, (DATA / file).open("rb"), max_seconds=3600)
+
+
+async def left(reading: Reading, step: "asyncio.Task[Any]") -> None:
+    """Do what a request does whose client leaves during `step`."""
+    step.cancel()
+    await asyncio.wait({step})
+    await reading.close()
+    assert step.cancelled()
+
+
+def readable(channel: int) -> bool:
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def test_leaving_while_the_decoder_is_silent_ends_it_and_frees_the_thread(
+    cage: Told, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        reading = reading_of(cage)
+        await reading.open()
+        blocks = reading.blocks()
+        process = os.pidfd_open(cage.child)
+        os.kill(cage.child, signal.SIGSTOP)
+        assert cage.audio is not None
+        while reading._first or readable(cage.audio._channel.fileno()):
+            await reading.next(blocks)
+        step = asyncio.ensure_future(reading.next(blocks))
+        await asyncio.sleep(0)
+        await left(reading, step)
+        assert reading._file.closed
+        await asyncio.to_thread(select.select, [process], [], [])
+        os.close(process)
+
+    asyncio.run(story())
+    gc.collect()
+    assert caplog.messages == [], "it was not the silence that ended it, and nothing is left over"
+
+
+def test_leaving_before_the_decoder_has_said_anything_frees_the_thread(
+    cage: Told, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        os.kill(cage.pid, signal.SIGSTOP)
+        reading = reading_of(cage)
+        step = asyncio.ensure_future(reading.open())
+        await asyncio.to_thread(cage.has_started.wait)
+        await left(reading, step)
+        assert reading._file.closed
+        os.kill(cage.pid, signal.SIGCONT)
+
+        following = reading_of(cage, "short/en-1.wav")
+        await following.open()
+        await following.close()
+        assert following.seconds == pytest.approx(2.076, abs=0.01)
+
+    asyncio.run(story())
+    gc.collect()
+    assert caplog.messages == [], "it was not the silence that ended it, and nothing is left over"
+
+
+def test_leaving_before_a_thread_is_free_starts_no_decoder(cage: Told) -> None:
+    async def story() -> None:
+        reading = reading_of(cage)
+        await reading.close()
+        await reading.open()
+
+    asyncio.run(story())
+    assert not cage.has_started.is_set()

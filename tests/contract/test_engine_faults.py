@@ -72,7 +72,7 @@ def test_two_hundred_clients_on_a_full_queue_are_all_answered(held: Held) -> Non
             held.gate.set()
             answers = Counter([first.result(60), *(other.result(60) for other in others)])
         assert answers == {(200, TEXT): 9, (503, "overloaded"): 191}
-        assert station.scheduler.backlog_seconds == 0
+        assert station.scheduler.load.backlog_seconds == 0
 
 
 def test_a_step_that_never_ends_turns_readiness_red_and_health_answers(held: Held) -> None:
@@ -100,9 +100,9 @@ def test_a_client_that_leaves_frees_its_place_at_once(held: Held) -> None:
             running = pool.submit(ask, worker)
             assert held.entered.wait(60)
             leaving = _send(worker)
-            _until(lambda: station.scheduler.waiting_requests == 1)
+            _until(lambda: station.scheduler.load.waiting_requests == 1)
             leaving.close()
-            _until(lambda: station.scheduler.waiting_requests == 0)
+            _until(lambda: station.scheduler.load.waiting_requests == 0)
             held.gate.set()
             assert running.result(60) == (200, TEXT)
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from worker.scheduler import (
     StepReport,
 )
 from worker.scheduler.queue import AGEING_SECONDS, Entry, FairQueue, Place, Priority
+from worker.scheduler.speed import Speed
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,44 @@ def test_live_goes_before_interactive_and_interactive_before_bulk() -> None:
     assert order(queue) == [["live"], ["interactive"], ["bulk"]]
 
 
-def test_bulk_work_that_has_waited_long_counts_as_interactive() -> None:
+@pytest.mark.parametrize("tenant", ["live", "other"])
+def test_bulk_behind_an_endless_stream_of_live_clips_is_served_once_a_minute(tenant: str) -> None:
+    """Each of its windows ages by two classes in 2 x 30 s, and then takes its fair turn."""
     queue = FairQueue[Clip]()
-    push(queue, queue.open("a", "bulk"), Clip("bulk"), now=0.0)
-    push(queue, queue.open("b", "interactive"), *clips("new", 2), now=AGEING_SECONDS)
-    names = [name for batch in order(queue, now=AGEING_SECONDS) for name in batch]
-    assert names.index("bulk") < 2
+    push(queue, queue.open(tenant, "bulk"), *clips("bulk", 3, 30.0))
+    live = queue.open("live", "live")
+    served = {}
+    for second in range(200):
+        push(queue, live, Clip(f"live{second}", 1.0), now=float(second))
+        [entry] = queue.take(float(second), 1)
+        served[entry.job.name] = second
+    assert [when for name, when in served.items() if name.startswith("bulk")] == [60, 120, 180]
+
+
+def test_interactive_work_goes_before_younger_live_work_after_half_a_minute() -> None:
+    queue = FairQueue[Clip]()
+    push(queue, queue.open("a", "interactive"), Clip("waits"), now=0.0)
+    push(queue, queue.open("b", "live"), *clips("live", 2), now=AGEING_SECONDS - 1)
+    assert [entry.job.name for entry in queue.take(AGEING_SECONDS - 1, 1)] == ["live0"]
+    assert order(queue, now=AGEING_SECONDS) == [["waits"], ["live1"]]
+
+
+def test_a_tenant_that_comes_back_stands_where_a_new_one_would() -> None:
+    queue = FairQueue[Clip]()
+    stays = queue.open("stays", "interactive")
+    push(queue, stays, *clips("stays", 3))
+    gone = queue.open("leaves", "interactive")
+    push(queue, gone, *clips("gone", 2))
+    assert order(queue)[:2] == [["stays0"], ["gone0"]]
+    assert queue.close(gone) == []
+    push(queue, stays, *clips("more", 1))
+    for name in ("leaves", "new"):
+        push(queue, queue.open(name, "interactive"), *clips(name, 2))
+    names = [name for [name] in order(queue)]
+    assert names == ["leaves0", "new0", "more0", "leaves1", "new1"]
+    assert {*queue._accounts} == {"stays", "leaves", "new"}
+    queue.close(stays)
+    assert {*queue._accounts} == {"leaves", "new"}
 
 
 def test_a_file_gets_one_two_four_and_eight_windows_into_its_batches() -> None:
@@ -263,9 +297,9 @@ def test_closing_a_lane_drops_its_windows_and_frees_its_place() -> None:
     engine.entered.acquire()
     lane = scheduler.open(seconds=20.0)
     dropped = [lane.submit(Clip(f"dropped{n}")) for n in range(2)]
-    assert (scheduler.waiting_requests, scheduler.backlog_seconds) == (1, 30.0)
+    assert (scheduler.load.waiting_requests, scheduler.load.backlog_seconds) == (1, 30.0)
     lane.close()
-    assert (scheduler.waiting_requests, scheduler.backlog_seconds) == (0, 10.0)
+    assert (scheduler.load.waiting_requests, scheduler.load.backlog_seconds) == (0, 10.0)
     engine.gate.set()
     assert runs.result(30) == "text of runs"
     for future in dropped:
@@ -306,36 +340,126 @@ def test_the_queue_is_bounded_in_requests_and_in_audio_seconds() -> None:
 
 def test_a_single_request_is_admitted_however_long_it_is() -> None:
     scheduler = running(Engine(), max_queue_seconds=100.0)
-    assert scheduler.open(seconds=10_000.0).expected_seconds == 10_000.0
+    assert scheduler.open(seconds=10_000.0).remaining_seconds == 10_000.0
     scheduler.close()
 
 
+def test_a_step_costs_by_the_window_however_short_the_clips_were() -> None:
+    speed = Speed()
+    for _ in range(12):
+        speed.observe(windows=1, seconds=2.0)
+    assert speed.predicted_alone(600.0) == 40.0
+    assert speed.predicted_alone(2.0) == 2.0
+
+
+def test_the_speed_follows_the_last_steps_and_is_shared_by_the_workers() -> None:
+    speed = Speed(workers=2)
+    assert (speed.expected_step_seconds(4), speed.predicted_seconds(4)) == (None, 0.0)
+    speed.observe(windows=4, seconds=8.0)
+    speed.observe(windows=1, seconds=7.0)
+    assert speed.expected_step_seconds(4) == 12.0
+    assert speed.predicted_seconds(4) == 6.0
+
+
+def standing(window_seconds: float, **bounds: int) -> Scheduler[Clip, str]:
+    """A scheduler that was not started, so that it stands still; a window takes so long."""
+    scheduler = Scheduler[Clip, str](Engine().step, clock=lambda: 0.0, **bounds)
+    scheduler.speed.observe(windows=1, seconds=window_seconds)
+    return scheduler
+
+
 def test_retry_after_and_predicted_start_come_from_measured_speed() -> None:
-    waiting = Scheduler[Clip, str](Engine().step, max_requests=2)  # not started: it stands still
-    waiting.speed.observe(windows=1, audio_seconds=30.0, seconds=15.0)
+    waiting = standing(15.0, max_requests=2)
     for _ in range(2):
         waiting.open().submit(Clip("waits", 20.0))
-    assert waiting.predicted_start_seconds() == 20.0
+    assert waiting.predicted_start_seconds() == 30.0
     with pytest.raises(Overloaded) as caught:
         waiting.check()
-    assert caught.value.retry_after == 10.0
+    assert caught.value.retry_after == 15.0
 
 
 def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
-    scheduler = Scheduler[Clip, str](Engine().step)
-    scheduler.speed.observe(windows=1, audio_seconds=10.0, seconds=5.0)
-    scheduler.check(seconds=100.0, deadline=50.0)
+    scheduler = standing(5.0)
+    scheduler.check(seconds=100.0, deadline=20.0)
     scheduler.open(seconds=60.0)
-    with pytest.raises(Overloaded, match="deadline of 50 s") as busy:
-        scheduler.check(seconds=100.0, deadline=50.0)
+    with pytest.raises(Overloaded, match=r"deadline of 20 s cannot be met; 30\.0 s") as busy:
+        scheduler.check(seconds=100.0, deadline=20.0)
     assert (busy.value.param, busy.value.retryable, busy.value.retry_after) == (
         "deadline",
         None,
-        30.0,
+        10.0,
     )
     with pytest.raises(Overloaded) as never:
-        scheduler.check(seconds=200.0, deadline=50.0)
+        scheduler.check(seconds=130.0, deadline=20.0)
     assert never.value.retryable is False
+
+
+def predicted_end(scheduler: Scheduler[Clip, str], **request: Any) -> float:
+    """When a request that came now would end, as a refusal tells."""
+    with pytest.raises(Overloaded) as caught:
+        scheduler.check(deadline=1e-9, **request)
+    assert caught.value.retry_after is not None
+    return round(caught.value.retry_after, 6)
+
+
+def test_a_clip_waits_for_one_window_of_a_long_file_and_not_for_its_rest() -> None:
+    scheduler = standing(3.0)
+    scheduler.open(seconds=3 * 3600.0).submit(Clip("long", 30.0))
+    scheduler.check(seconds=3.0, deadline=60.0)
+    assert predicted_end(scheduler, seconds=3.0) == 3.0 + 3.0
+    assert predicted_end(scheduler, seconds=90.0) == 9.0 + 9.0
+    assert scheduler.predicted_start_seconds() == 3.0
+
+
+def test_a_long_file_waits_for_all_of_a_short_clip() -> None:
+    scheduler = standing(3.0)
+    scheduler.open(seconds=45.0).submit(Clip("short", 30.0))
+    assert predicted_end(scheduler, seconds=3 * 3600.0) == 2 * 3.0 + 360 * 3.0
+
+
+def test_a_tenant_waits_for_its_own_requests_and_for_one_turn_of_another_tenant() -> None:
+    scheduler = standing(3.0)
+    for _ in range(3):
+        scheduler.open(tenant="busy", seconds=3 * 3600.0).submit(Clip("long", 30.0))
+    assert predicted_end(scheduler, tenant="busy", seconds=3.0) == 3 * 3.0 + 3.0
+    assert predicted_end(scheduler, tenant="modest", seconds=3.0) == 1 * 3.0 + 3.0
+    assert scheduler.predicted_start_seconds(tenant="busy") == 9.0
+    assert scheduler.predicted_start_seconds(tenant="modest") == 3.0
+
+
+def test_a_lower_class_is_not_waited_for_and_a_higher_one_until_ageing_helps() -> None:
+    scheduler = standing(3.0)
+    scheduler.open(priority="interactive", seconds=60.0).submit(Clip("short", 30.0))
+    assert predicted_end(scheduler, priority="live", seconds=3.0) == 3.0
+    assert predicted_end(scheduler, priority="bulk", seconds=3.0) == 2 * 3.0 + 3.0
+    scheduler.open(priority="interactive", seconds=3 * 3600.0).submit(Clip("long", 30.0))
+    aged = AGEING_SECONDS + 2 * 3.0
+    assert predicted_end(scheduler, priority="bulk", seconds=3.0) == aged + 3.0
+
+
+def test_a_window_is_counted_once_however_often_it_is_tried() -> None:
+    engine = Engine()
+    scheduler = running(engine)
+    lane = scheduler.open(seconds=60.0)
+    for urgent in (False, True, True):
+        engine.gate.clear()
+        future = lane.submit(Clip("window", 30.0), urgent=urgent)
+        assert scheduler.load.backlog_seconds == 60.0
+        engine.gate.set()
+        future.result(30)
+        assert scheduler.load.backlog_seconds == 30.0
+    scheduler.close()
+
+
+def test_the_backlog_follows_what_a_request_tells_of_its_file() -> None:
+    scheduler = standing(3.0)
+    lane = scheduler.open(seconds=485.0)
+    lane.submit(Clip("window", 30.0))
+    assert scheduler.load.backlog_seconds == 485.0
+    lane.expect(34.0)
+    assert scheduler.load.backlog_seconds == 64.0
+    lane.close()
+    assert scheduler.load.backlog_seconds == 0.0
 
 
 def test_a_dead_worker_thread_fails_everybody_who_waits_and_is_seen() -> None:

@@ -38,9 +38,7 @@ class Station:
             max_queue_seconds=settings.whisper_max_queue_seconds,
             hooks=hooks or [],
         )
-        self.scheduler.speed.observe(
-            windows=1, audio_seconds=30.0, seconds=self.engine.warm_up_seconds
-        )
+        self.scheduler.speed.observe(windows=1, seconds=self.engine.warm_up_seconds)
         self.scheduler.start()
         source = settings.whisper_aliases.get(name, name)
         translates = self.engine.multilingual and not any(

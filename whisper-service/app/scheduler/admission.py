@@ -1,16 +1,31 @@
 """Whether a request is taken: a bounded queue in requests and in audio seconds, and deadlines; pure.
 
-What is refused is told when to come again, from the measured speed.
+What is refused is told when to come again, from the measured speed. The caller holds the lock.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Overloaded, ServiceError
 from .lane import Lane
+from .queue import AGEING_SECONDS
 from .reports import RefusalReport
-from .speed import Speed
+from .speed import WINDOW_SECONDS, Speed, windows_in
+
+Lanes = Sequence[Lane[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request that comes now."""
+
+    tenant: str
+    rank: int
+    """Of its priority class; 0 goes first."""
+    seconds: float
+    """Audio in it; 0 when that is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +36,67 @@ class Load:
     """Requests of which no window has started."""
     backlog_seconds: float
     """Audio that is admitted and not yet served."""
-    turns_seconds: float
-    """Audio in the next window of everybody who waits."""
 
     @classmethod
     def of(cls, lanes: Iterable[Lane[Any, Any]]) -> "Load":
-        """The load of these requests; the caller holds the scheduler's lock."""
+        """The load of these requests."""
         lanes = list(lanes)
-        firsts = [lane.place.entries[0].job.audio_seconds for lane in lanes if lane.place.entries]
         return cls(
             waiting_requests=sum(not lane.started for lane in lanes),
             backlog_seconds=sum(lane.remaining_seconds for lane in lanes),
-            turns_seconds=sum(firsts),
         )
+
+
+def seconds_before(arrival: Arrival, lanes: Lanes, speed: Speed, now: float) -> float:
+    """Predict how long others are served until the arrival's own audio has been.
+
+    Whoever is in a higher class goes first, but only until the arrival has aged into that class,
+    which each of its windows does anew. Within a class everybody gets as much as the arrival does.
+    """
+    classes: defaultdict[int, list[Lane[Any, Any]]] = defaultdict(list)
+    for lane in lanes:
+        if lane.remaining_seconds > 0:
+            classes[lane.place.rank_at(now)].append(lane)
+    before = 0.0
+    for rank, rivals in classes.items():
+        if rank > arrival.rank:
+            continue
+        fair = speed.predicted_seconds(_fair_windows(arrival, rivals))
+        if rank < arrival.rank:
+            windows = max(1, windows_in(arrival.seconds))
+            ageing = windows * (arrival.rank - rank) * AGEING_SECONDS
+            everything = sum(windows_in(lane.remaining_seconds) for lane in rivals)
+            fair = min(fair + ageing, speed.predicted_seconds(everything))
+        before += fair
+    return before
+
+
+def _fair_windows(arrival: Arrival, rivals: Lanes) -> float:
+    """Windows that others in the arrival's class get while it is served.
+
+    Tenants get the same amount of audio each, and so do the requests of a tenant.
+    """
+    tenants: defaultdict[str, list[Lane[Any, Any]]] = defaultdict(list)
+    for lane in rivals:
+        tenants[lane.place.tenant].append(lane)
+    own = [_turn(lane, arrival.seconds) for lane in tenants.pop(arrival.tenant, [])]
+    windows: float = sum(map(windows_in, own))
+    tenant_seconds = arrival.seconds + sum(own)
+    for lanes in tenants.values():
+        turns = [_turn(lane, tenant_seconds) for lane in lanes]
+        most = max(tenant_seconds, *(_next_seconds(lane) for lane in lanes))
+        windows += sum(map(windows_in, turns)) * min(1.0, most / sum(turns))
+    return windows
+
+
+def _turn(lane: Lane[Any, Any], seconds: float) -> float:
+    """What a request is served while another one gets `seconds`: no less than its next window."""
+    return min(lane.remaining_seconds, max(seconds, _next_seconds(lane)))
+
+
+def _next_seconds(lane: Lane[Any, Any]) -> float:
+    first: float | None = next((e.job.audio_seconds for e in lane.place.entries), None)
+    return min(lane.remaining_seconds, WINDOW_SECONDS) if first is None else first
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +107,25 @@ class Bounds:
     audio_seconds: float
 
     def refusal(
-        self, load: Load, speed: Speed, seconds: float, deadline: float | None
+        self, arrival: Arrival, deadline: float | None, lanes: Lanes, speed: Speed, now: float
     ) -> tuple[ServiceError, RefusalReport] | None:
-        """Why a request of `seconds` of audio is not taken; None when it is.
+        """Why a request is not taken; None when it is.
 
         A request is taken however long it is when nothing else waits. One whose end is predicted
         after its `deadline`, in seconds from now, is refused at once.
         """
+        load = Load.of(lanes)
         if load.waiting_requests >= self.requests:
-            again = speed.predicted_seconds(load.turns_seconds) / load.waiting_requests
-            full = Overloaded("The queue is full", retry_after=again)
+            full = Overloaded("The queue is full", retry_after=speed.predicted_seconds(1))
             return full, _report("requests", load)
-        excess = load.backlog_seconds + seconds - self.audio_seconds
+        excess = load.backlog_seconds + arrival.seconds - self.audio_seconds
         if load.backlog_seconds and excess > 0:
-            full = Overloaded("The queue is full", retry_after=speed.predicted_seconds(excess))
+            again = speed.predicted_seconds(windows_in(excess))
+            full = Overloaded("The queue is full", retry_after=again)
             return full, _report("audio_seconds", load)
         if deadline is not None:
-            alone = speed.predicted_alone(seconds)
-            end = speed.predicted_seconds(load.backlog_seconds) + alone
+            alone = speed.predicted_alone(arrival.seconds)
+            end = seconds_before(arrival, lanes, speed, now) + alone
             if end > deadline:
                 late = Overloaded(
                     f"The deadline of {deadline:g} s cannot be met; {end:.1f} s are predicted",

@@ -91,9 +91,7 @@ class Executor(Generic[J, R]):
             seconds = self._clock() - began
             left = self._charge(batch, seconds)
             if not failed:
-                self._speed.observe(
-                    windows=len(batch), audio_seconds=audio_seconds, seconds=seconds
-                )
+                self._speed.observe(windows=len(batch), seconds=seconds)
             self._tell(
                 StepReport(
                     batch_size=len(batch),

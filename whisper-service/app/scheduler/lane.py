@@ -4,7 +4,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from .queue import J, Place
+from .queue import Entry, J, Place
 
 if TYPE_CHECKING:
     from .loop import Scheduler
@@ -18,9 +18,9 @@ class Lane(Generic[J, R]):
     def __init__(self, scheduler: "Scheduler[J, R]", place: Place[J], expected: float) -> None:
         self._scheduler = scheduler
         self.place = place
-        self.expected_seconds = expected
-        self.submitted_seconds = 0.0
-        self.served_seconds = 0.0
+        self.running: set[Entry[J]] = set()
+        """Windows in flight."""
+        self._coming_seconds = expected
         self.started = False
         self.queue_seconds = 0.0
         """From the first window handed in until the first that started."""
@@ -29,8 +29,9 @@ class Lane(Generic[J, R]):
 
     @property
     def remaining_seconds(self) -> float:
-        """Audio that is expected or handed in, and not yet served."""
-        return max(self.expected_seconds, self.submitted_seconds) - self.served_seconds
+        """Audio that is still to come, waits, or runs; a window counts once however often it is tried."""
+        here = [*self.place.entries, *self.running]
+        return self._coming_seconds + sum(entry.job.audio_seconds for entry in here)
 
     @property
     def look_ahead(self) -> int:
@@ -46,8 +47,12 @@ class Lane(Generic[J, R]):
         return self._scheduler.submit(self, job, urgent=urgent)
 
     def expect(self, seconds: float) -> None:
-        """Tell how much audio there is in all, once that is known."""
-        self.expected_seconds = seconds
+        """Tell how much audio is still to come beside the windows that were handed in."""
+        self._coming_seconds = seconds
+
+    def has_come(self, seconds: float) -> None:
+        """Count off audio that was expected and is in the queue now; for the scheduler."""
+        self._coming_seconds = max(0.0, self._coming_seconds - seconds)
 
     def close(self) -> None:
         """End the request: windows that have not started are dropped, one that runs is ignored."""

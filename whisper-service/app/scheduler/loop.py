@@ -13,10 +13,10 @@ from concurrent.futures import Future
 from typing import Generic
 
 from ..errors import Overloaded, ServiceError
-from .admission import Bounds, Load
+from .admission import Arrival, Bounds, Load, seconds_before
 from .executor import Executor
 from .lane import Lane, R
-from .queue import Entry, FairQueue, J, Priority
+from .queue import RANKS, Entry, FairQueue, J, Priority
 from .reports import Hook, RefusalReport, tell
 from .speed import Speed
 from .watchdog import Watchdog
@@ -107,30 +107,35 @@ class Scheduler(Generic[J, R]):
     # --- admission ------------------------------------------------------------------------------
 
     @property
-    def waiting_requests(self) -> int:
-        """Requests of which no window has started."""
-        return self._load().waiting_requests
+    def load(self) -> Load:
+        """Who waits, and how much."""
+        with self._lock:
+            return Load.of(self._lanes.values())
 
-    @property
-    def backlog_seconds(self) -> float:
-        """Audio that is admitted and not yet served."""
-        return self._load().backlog_seconds
-
-    def predicted_start_seconds(self) -> float:
+    def predicted_start_seconds(
+        self, *, tenant: str = "", priority: Priority = "interactive"
+    ) -> float:
         """When a request that came now would have its first window started.
 
-        Everybody who waits has one window's turn before it; a long file's rest has not.
+        Everybody whose turn it is has one window before it; a long file's rest has not.
         """
-        return self.speed.predicted_seconds(self._load().turns_seconds)
-
-    def check(self, seconds: float = 0.0, deadline: float | None = None) -> None:
-        """Raise Overloaded if a request with `seconds` of audio would not be admitted now."""
+        arrival = Arrival(tenant, RANKS[priority], 0.0)
         with self._lock:
-            refused = self._refusal(seconds, deadline)
+            return seconds_before(arrival, [*self._lanes.values()], self.speed, self._clock())
+
+    def check(
+        self,
+        *,
+        tenant: str = "",
+        priority: Priority = "interactive",
+        seconds: float = 0.0,
+        deadline: float | None = None,
+    ) -> None:
+        """Raise Overloaded if such a request would not be admitted now; see open."""
+        with self._lock:
+            refused = self._refusal(Arrival(tenant, RANKS[priority], seconds), deadline)
         if refused is not None:
-            error, report = refused
-            self._tell(report)
-            raise error
+            raise self._told(*refused)
 
     def open(
         self,
@@ -146,28 +151,27 @@ class Scheduler(Generic[J, R]):
         the request could not end within `deadline` seconds.
         """
         with self._lock:
-            refused = self._refusal(seconds, deadline)
+            refused = self._refusal(Arrival(tenant, RANKS[priority], seconds), deadline)
             if refused is None:
                 place = self._queue.open(tenant, priority)
                 lane = Lane(self, place, seconds)
                 self._lanes[place.number] = lane
                 return lane
-        error, report = refused
-        self._tell(report)
-        raise error
+        raise self._told(*refused)
 
-    def _load(self) -> Load:
-        with self._lock:
-            return Load.of(self._lanes.values())
+    def _told(self, error: ServiceError, report: RefusalReport) -> ServiceError:
+        self._tell(report)
+        return error
 
     def _refusal(
-        self, seconds: float, deadline: float | None
+        self, arrival: Arrival, deadline: float | None
     ) -> tuple[ServiceError, RefusalReport] | None:
-        load = Load.of(self._lanes.values())
+        lanes = [*self._lanes.values()]
         if self._died or self._closing.is_set():
+            load = Load.of(lanes)
             error = Overloaded("The service takes no work at the moment")
             return error, RefusalReport("closed", load.waiting_requests, load.backlog_seconds)
-        return self._bounds.refusal(load, self.speed, seconds, deadline)
+        return self._bounds.refusal(arrival, deadline, lanes, self.speed, self._clock())
 
     # --- lanes ----------------------------------------------------------------------------------
 
@@ -184,7 +188,8 @@ class Scheduler(Generic[J, R]):
                 future.cancel()
             else:
                 entry = Entry(job, lane.place, future, now)
-                lane.submitted_seconds += job.audio_seconds
+                if not urgent:
+                    lane.has_come(job.audio_seconds)
                 self._queue.push(entry, now, urgent=urgent)
                 self._work.notify()
         return future
@@ -218,6 +223,7 @@ class Scheduler(Generic[J, R]):
                     self._in_flight.update(entry.future for entry in batch)
                     for entry in batch:
                         lane = self._lanes[entry.place.number]
+                        lane.running.add(entry)
                         if not lane.started:
                             lane.started = True
                             lane.queue_seconds = self._clock() - entry.queued_at
@@ -238,7 +244,7 @@ class Scheduler(Generic[J, R]):
                 return  # failed already, since another thread died
             self._in_flight.discard(entry.future)
             if (lane := self._lanes.get(entry.place.number)) is not None:
-                lane.served_seconds += entry.job.audio_seconds
+                lane.running.discard(entry)
         if isinstance(outcome, Exception):
             entry.future.set_exception(outcome)
         else:

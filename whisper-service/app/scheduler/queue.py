@@ -62,6 +62,12 @@ class Place(Generic[J]):
     waiting_since: float = 0.0
     entries: deque[Entry[J]] = field(default_factory=deque)
 
+    def rank_at(self, now: float) -> int:
+        """Its class, 0 the most urgent, as it has aged while a window waits."""
+        if not self.entries:
+            return self.rank
+        return max(0, self.rank - int((now - self.waiting_since) / AGEING_SECONDS))
+
 
 @dataclass(slots=True, eq=False)
 class Account(Generic[J]):
@@ -91,8 +97,10 @@ class FairQueue(Generic[J]):
         """Give up a place; its windows that have not started are handed back."""
         dropped = list(place.entries)
         place.entries.clear()
-        self._accounts[place.tenant].places.discard(place)
-        self._sweep()
+        account = self._accounts[place.tenant]
+        account.places.discard(place)
+        if not account.places:  # nothing is lost: whoever comes back starts at the clock anyway
+            del self._accounts[place.tenant]
         return dropped
 
     def push(self, entry: Entry[J], now: float, *, urgent: bool = False) -> None:
@@ -132,11 +140,11 @@ class FairQueue(Generic[J]):
         candidates = list(self._candidates(batch))
         if not candidates:
             return None
-        top = min(_rank(entry.place, now) for entry in candidates)
+        top = min(entry.place.rank_at(now) for entry in candidates)
         best: dict[str, Entry[J]] = {}
         for entry in candidates:
             tenant = entry.place.tenant
-            if _rank(entry.place, now) == top and (
+            if entry.place.rank_at(now) == top and (
                 tenant not in best or _turn(entry) < _turn(best[tenant])
             ):
                 best[tenant] = entry
@@ -166,14 +174,6 @@ class FairQueue(Generic[J]):
         account.clock = max(account.clock, place.tag)
         place.waiting_since = now
 
-    def _sweep(self) -> None:
-        """Forget idle tenants as soon as what they were served has no meaning any more."""
-        idle = [name for name, account in self._accounts.items() if not account.places]
-        everybody = len(idle) == len(self._accounts)
-        for name in idle:
-            if everybody or self._accounts[name].tag <= self._clock:
-                del self._accounts[name]
-
     def __iter__(self) -> Iterator[Entry[J]]:
         for account in self._accounts.values():
             for place in account.places:
@@ -181,10 +181,6 @@ class FairQueue(Generic[J]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-
-def _rank(place: Place[J], now: float) -> int:
-    return max(0, place.rank - int((now - place.waiting_since) / AGEING_SECONDS))
 
 
 def _turn(entry: Entry[J]) -> tuple[float, int, int]:

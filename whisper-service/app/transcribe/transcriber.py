@@ -66,7 +66,9 @@ class Transcriber:
         """The model that would serve a request now, and how; raises as `admit` says."""
         station = self.models.station(model)
         plan = self._plan(station, options)
-        station.scheduler.check(deadline=options.deadline)
+        station.scheduler.check(
+            tenant=options.tenant, priority=options.priority, deadline=options.deadline
+        )
         return station, plan
 
     def _plan(self, station: Station, options: Options) -> Plan:
@@ -89,8 +91,10 @@ class Transcriber:
         try:
             station, plan = self._prepared(model, upload.options)
             await reading.open()
-            position = station.scheduler.waiting_requests
-            predicted = station.scheduler.predicted_start_seconds()
+            position = station.scheduler.load.waiting_requests
+            predicted = station.scheduler.predicted_start_seconds(
+                tenant=upload.options.tenant, priority=upload.options.priority
+            )
             with station.scheduler.open(
                 tenant=upload.options.tenant,
                 priority=upload.options.priority,

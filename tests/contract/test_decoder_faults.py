@@ -1,16 +1,16 @@
 """What a client is told when the decoder of its file dies or hangs, and that the next one is served."""
 
 import os
-import select
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 import pytest
+from decoders import child_of, is_waited_for, wait_for_end
 from house import DATA
+from processes import until
 from running import Running, serve_worker
 from worker.audio import Cage, CagedAudio, Samples
 
@@ -37,14 +37,15 @@ class Harm:
         self._cage.open = self._open  # type: ignore[method-assign]
         audio = self._open(file, **told)
         assert isinstance(audio, CagedAudio)
-        [child] = Path(f"/proc/{self._cage.pid}/task/{self._cage.pid}/children").read_text().split()
+        self.audio = audio
+        child = child_of(self._cage)
         blocks = audio.blocks()
 
         def harmed() -> Iterator[Samples]:
             for number, block in enumerate(blocks):
                 if number == self._at:
-                    self.harmed.put(os.pidfd_open(int(child)))
-                    os.kill(int(child), self._number)
+                    self.harmed.put(os.pidfd_open(child))
+                    os.kill(child, self._number)
                     self.after(audio)
                 yield block
 
@@ -71,11 +72,6 @@ def worker() -> Iterator[Running]:
 def cage_of(worker: Running) -> Cage:
     cage: Cage = worker.app.state.transcriber.cage
     return cage
-
-
-def wait_for_end(process: int) -> None:
-    select.select([process], [], [])
-    os.close(process)
 
 
 @pytest.mark.parametrize("at", [0, MIDDLE])
@@ -107,6 +103,7 @@ def test_a_client_that_leaves_a_hung_decoder_ends_it(
     headers = {"Accept": "application/jsonl"}
     with worker.post("/transcribe/micro", files={"file": LONG}, headers=headers, stream=True):
         process = done.harmed.get()
+        until(lambda: is_waited_for(done.audio))
     wait_for_end(process)
     assert "a decoder has said nothing" not in caplog.text
     following = worker.post("/transcribe/micro", files={"file": CLIP})

@@ -1,7 +1,6 @@
 """Decoding in a cage gives the same samples, and a file that kills its decoder kills nothing else."""
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -13,9 +12,11 @@ from queue import SimpleQueue
 
 import numpy as np
 import pytest
+from decoders import child_of, children, is_waited_for, wait_for_end
 from house import DATA, ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import until
 from worker.audio import AudioReader, Cage, CagedAudio
 from worker.errors import (
     AudioTooLong,
@@ -61,25 +62,12 @@ def refusal(cage: Cage, content: bytes, max_seconds: float = 3600) -> ServiceErr
     pytest.fail("the file was not refused")
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def wait_for_end(process: int) -> None:
-    """Block until a process that is not ours has ended (its file becomes readable)."""
-    poll = select.poll()
-    poll.register(process, select.POLLIN)
-    poll.poll()
-    os.close(process)
-
-
 def begun(cage: Cage) -> tuple[CagedAudio, int]:
     """A long file whose child waits for us in the middle of it, and that child's process id."""
     with LONG.open("rb") as file:
         audio = cage.open(file, max_seconds=3600)
     assert isinstance(audio, CagedAudio)
-    [child] = children(cage.pid)
-    return audio, child
+    return audio, child_of(cage)
 
 
 @pytest.mark.parametrize("path", FORMATS, ids=lambda path: path.name)
@@ -174,6 +162,7 @@ def test_closing_from_another_thread_ends_the_blocks(empty_cage: Cage) -> None:
     os.kill(child, signal.SIGSTOP)
     with ThreadPoolExecutor() as threads:
         rest = threads.submit(lambda: sum(1 for _ in blocks))
+        until(lambda: is_waited_for(audio))
         audio.close()
         assert rest.result() < 20
 

@@ -3,16 +3,16 @@
 import asyncio
 import gc
 import os
-import select
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from decoders import child_of, is_waited_for, wait_for_end
 from house import DATA
+from processes import until
 from worker.audio import Cage, CagedAudio
 from worker.transcribe.reading import Reading
 
@@ -25,7 +25,7 @@ class Told(Cage):
     def __init__(self) -> None:
         super().__init__()
         self.has_started = threading.Event()
-        self.audio: CagedAudio | None = None
+        self.audio: CagedAudio
 
     def open(self, file: BinaryIO, **told: Any) -> Any:
         started = told.pop("started")
@@ -36,11 +36,6 @@ class Told(Cage):
             self.has_started.set()
 
         return super().open(file, started=tell, **told)
-
-    @property
-    def child(self) -> int:
-        [child] = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return int(child)
 
 
 @pytest.fixture
@@ -61,12 +56,6 @@ async def left(reading: Reading, step: "asyncio.Task[Any]") -> None:
     assert step.cancelled()
 
 
-def readable(channel: int) -> bool:
-    poll = select.poll()
-    poll.register(channel, select.POLLIN)
-    return bool(poll.poll(0))
-
-
 def test_leaving_while_the_decoder_is_silent_ends_it_and_frees_the_thread(
     cage: Told, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -74,17 +63,18 @@ def test_leaving_while_the_decoder_is_silent_ends_it_and_frees_the_thread(
         reading = reading_of(cage)
         await reading.open()
         blocks = reading.blocks()
-        process = os.pidfd_open(cage.child)
-        os.kill(cage.child, signal.SIGSTOP)
-        assert cage.audio is not None
-        while reading._first or readable(cage.audio._channel.fileno()):
-            await reading.next(blocks)
-        step = asyncio.ensure_future(reading.next(blocks))
-        await asyncio.sleep(0)
+        process = os.pidfd_open(child_of(cage))
+        os.kill(child_of(cage), signal.SIGSTOP)
+
+        async def rest() -> None:
+            while await reading.next(blocks) is not None:
+                pass
+
+        step = asyncio.ensure_future(rest())
+        await asyncio.to_thread(until, lambda: is_waited_for(cage.audio))
         await left(reading, step)
         assert reading._file.closed
-        await asyncio.to_thread(select.select, [process], [], [])
-        os.close(process)
+        await asyncio.to_thread(wait_for_end, process)
 
     asyncio.run(story())
     gc.collect()

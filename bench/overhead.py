@@ -1,17 +1,19 @@
 """What gateway and worker add to the bare model: one request against `WhisperModel.transcribe`.
 
-    OMP_WAIT_POLICY=PASSIVE PYTHONPATH=tests python bench/overhead.py [--pairs 15]
+    OMP_WAIT_POLICY=PASSIVE PYTHONPATH=tests python bench/overhead.py [--pairs 15] [--model DIRECTORY]
 
-Both read the same file from disk with the same options, threads, way of waiting and number of computing
-processes (one). They take turns, in an order that changes, so that whatever else the machine does meets both; the
-result is the median of the ratios of such pairs.
+All read the same file from disk with the same options and way of waiting; the bare model has all processors
+for its window, the worker shares them out as it does by default. They take turns, in an order that changes, so that
+whatever else the machine does meets all; the result is the median of the ratios of such rounds.
 """
 
 import argparse
+import json
 import os
 import tempfile
 import time
 import wave
+from collections.abc import Callable
 from difflib import SequenceMatcher
 from pathlib import Path
 from statistics import median
@@ -20,7 +22,7 @@ import requests
 from faster_whisper import WhisperModel, decode_audio
 from house import DATA, ROOT
 from processes import gateway_settings, service, worker_settings
-from report import report
+from report import Row, report
 
 KEY = "bench"
 RATE = 16_000
@@ -33,15 +35,15 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=15)
-    pairs = parser.parse_args().pairs
+    parser.add_argument("--model", type=Path, default=ROOT / "whisper-service/models/micro")
+    args = parser.parse_args()
     threads = len(os.sched_getaffinity(0))
-    model = WhisperModel(
-        str(ROOT / "whisper-service" / "models" / "micro"), "cpu", compute_type="int8",
-        cpu_threads=threads,
-    )  # fmt: skip
+    model = WhisperModel(str(args.model), "cpu", compute_type="int8", cpu_threads=threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        settings = worker_settings(WHISPER_DEVICE="cpu", WHISPER_CPU_THREADS=threads)
+        settings = worker_settings(
+            WHISPER_DEVICE="cpu", WHISPER_ALIASES=json.dumps({"micro": str(args.model)})
+        )
         with (
             service("worker", folder / "worker.log", **settings) as worker,
             service(
@@ -50,10 +52,12 @@ def main() -> None:
             requests.Session() as session,
         ):
             rows = [
-                measure(model, session, gateway.url, file, pairs)
+                row
                 for file in (DATA / "short" / "en-3.wav", thirty_seconds(folder))
+                for row in measure(model, session, (worker.url, gateway.url), file, args.pairs)
             ]
-    report("overhead", rows, f"micro, {threads} threads, {pairs} pairs; seconds are medians")
+    remarks = f"{args.model.name}, {threads} threads, {args.pairs} rounds; seconds are medians"
+    report(f"overhead_{args.model.name}", rows, remarks)
 
 
 def thirty_seconds(folder: Path) -> Path:
@@ -67,30 +71,40 @@ def thirty_seconds(folder: Path) -> Path:
 
 
 def measure(
-    model: WhisperModel, session: requests.Session, url: str, file: Path, pairs: int
-) -> dict[str, str | float]:
-    """Time both ways `pairs` times, after one round that does not count."""
-    bare, served = [], []
-    for number in range(pairs + 1):
-        turns = [
-            (bare, lambda: directly(model, file)),
-            (served, lambda: by_http(session, url, file)),
-        ]
-        texts = []
-        for seconds, run in turns if number % 2 else reversed(turns):
-            began = time.perf_counter()
-            texts.append(run())
-            seconds.append(time.perf_counter() - began)
-        if SequenceMatcher(None, *(text.split() for text in texts)).ratio() < SAME:
-            raise SystemExit(f"{file.name}: the two do not say the same: {texts}")
-    ratios = sorted(s / b for s, b in zip(served[1:], bare[1:], strict=True))
-    return {
-        "file": file.name,
-        "bare s": median(bare[1:]),
-        "served s": median(served[1:]),
-        "ratio": f"{median(ratios):.3f}",
-        "quartiles": f"{ratios[len(ratios) // 4]:.3f} to {ratios[-1 - len(ratios) // 4]:.3f}",
+    model: WhisperModel, session: requests.Session, urls: tuple[str, str], file: Path, rounds: int
+) -> list[Row]:
+    """Time all three ways `rounds` times, after one round that does not count."""
+    ways: dict[str, Callable[[], str]] = {
+        "bare": lambda: directly(model, file),
+        "worker": lambda: by_http(session, urls[0], file),
+        "gateway": lambda: by_http(session, urls[1], file),
     }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        texts = {}
+        names = list(ways)[number % 3 :] + list(ways)[: number % 3]
+        for name in names:
+            began = time.perf_counter()
+            texts[name] = ways[name]()
+            times[name].append(time.perf_counter() - began)
+        for name in ("worker", "gateway"):
+            alike = SequenceMatcher(None, texts["bare"].split(), texts[name].split()).ratio()
+            if alike < SAME:
+                raise SystemExit(f"{file.name}: the two do not say the same: {texts}")
+    rows: list[Row] = []
+    for name, seconds in times.items():
+        ratios = sorted(s / b for s, b in zip(seconds[1:], times["bare"][1:], strict=True))
+        quartiles = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+        rows.append(
+            {
+                "file": file.name,
+                "way": name,
+                "seconds": median(seconds[1:]),
+                "to the bare model": f"{median(ratios):.3f}",
+                "quartiles": f"{quartiles[0]:.3f} to {quartiles[1]:.3f}",
+            }
+        )
+    return rows
 
 
 def directly(model: WhisperModel, file: Path) -> str:

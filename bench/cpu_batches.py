@@ -1,0 +1,79 @@
+"""How to share out a CPU: workers x threads x windows in a batch, on the bare CTranslate2 model.
+
+    PYTHONPATH=whisper-service python bench/cpu_batches.py --model DIRECTORY [--windows 8]
+
+Each way works through the same windows of 28 s: encoded one by one, decoded together. The engine's defaults
+(`share_threads`, `CPU_BATCH`) are what is best here, with a model of real cost (see engine.py).
+"""
+
+import argparse
+import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from app.engine import keep_freed_memory, usable_cpus
+from app.mel import log_mel
+from ctranslate2 import StorageView
+from ctranslate2.models import Whisper
+from faster_whisper import decode_audio
+from report import Row, report
+
+DATA = Path(__file__).parent.parent / "tests" / "data"
+RATE, SECONDS = 16_000, 28
+START = [50258, 50259, 50359, 50363]
+
+
+def main() -> None:
+    """Measure every way to share out the processors."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--windows", type=int, default=8)
+    args = parser.parse_args()
+    keep_freed_memory()
+    samples = decode_audio(str(DATA / "long" / "en-90s.flac"))
+    begins = np.linspace(0, len(samples) - SECONDS * RATE, args.windows).astype(int)
+    mels = [log_mel(samples[at : at + SECONDS * RATE], 80)[np.newaxis] for at in begins]
+    cpus = usable_cpus()
+    ways = [(cpus // threads, threads) for threads in (cpus, 1)]
+    rows = [
+        measure(args.model, mels, workers, threads, batch)
+        for (workers, threads), batch in itertools.product(ways, (1, 2, 4))
+    ]
+    best = min(float(row["seconds"]) for row in rows)
+    rows = [row | {"to the best": float(row["seconds"]) / best} for row in rows]
+    report(f"cpu_batches_{args.model.name}", rows, f"{args.windows} windows, int8, beam 5")
+
+
+def measure(model: Path, mels: list[Any], workers: int, threads: int, batch: int) -> dict[str, Any]:
+    """Work through all windows, `workers` batches at a time."""
+    whisper = Whisper(str(model), compute_type="int8", inter_threads=workers, intra_threads=threads)
+
+    def run(group: list[Any]) -> tuple[float, float]:
+        began = time.monotonic()
+        encoded = [np.asarray(whisper.encode(StorageView.from_array(mel))) for mel in group]
+        middle = time.monotonic()
+        together = StorageView.from_array(np.concatenate(encoded))
+        whisper.generate(together, [START] * len(group), beam_size=5)
+        return middle - began, time.monotonic() - middle
+
+    run(mels[:batch])
+    began = time.monotonic()
+    groups = [mels[at : at + batch] for at in range(0, len(mels), batch)]
+    with ThreadPoolExecutor(workers) as pool:
+        times = list(pool.map(run, groups))
+    row: Row = {
+        "workers": workers,
+        "threads": threads,
+        "batch": batch,
+        "seconds": time.monotonic() - began,
+        "encoding, a window": sum(t[0] for t in times) / len(mels),
+        "decoding, a window": sum(t[1] for t in times) / len(mels),
+    }
+    return dict(row)
+
+
+if __name__ == "__main__":
+    main()

@@ -88,7 +88,7 @@ class OneWindow:
     def __init__(self, samples: Samples) -> None:
         self._samples = np.pad(samples, (0, 30 * 16_000 - len(samples)))
 
-    async def read(self, seek: int) -> Sound | None:
+    async def read(self, seek: int, *, heard: int) -> Sound | None:
         rest = self._samples[seek * 160 :]
         return Sound(rest, seek) if len(rest) >= 160 else None
 

@@ -42,7 +42,7 @@ class Recording:
         self._samples = samples
         self.end = len(samples) // 160
 
-    async def read(self, seek: int) -> Sound | None:
+    async def read(self, seek: int, *, heard: int) -> Sound | None:
         rest = self._samples[seek * 160 :]
         return Sound(rest, seek) if len(rest) >= 3200 else None
 

@@ -34,10 +34,10 @@ class Source(Protocol):
     def end(self) -> int | None:
         """Frames in the passage, once that is known."""
 
-    async def read(self, seek: int) -> Sound | None:
+    async def read(self, seek: int, *, heard: int) -> Sound | None:
         """The next 30 s at most from frame `seek`; None when nothing worth hearing is left.
 
-        `seek` never goes back behind an earlier one.
+        `seek` never goes back behind an earlier one. Frames from `heard` on have been in no look yet.
         """
 
 
@@ -65,8 +65,8 @@ async def hear_passage(
     source: Source, listener: Listener, plan: Plan, context: Context
 ) -> AsyncIterator[tuple[list[Said], int]]:
     """Yield the segments of each look, and the frame up to which the passage is done."""
-    seek = 0
-    while (sound := await source.read(seek)) is not None:
+    seek = heard = 0
+    while (sound := await source.read(seek, heard=heard)) is not None:
         prefix, context.prefix = context.prefix, None
         outcome = await listener.listen(sound, plan, previous=context.said, prefix=prefix)
         if plan.language is None and not plan.options.multilingual and outcome.languages:
@@ -74,8 +74,9 @@ async def hear_passage(
         while outcome.cut_off and sound.frames > SHORTEST_REDONE_FRAMES:
             sound = sound.cut(quietest_frame(sound.samples))
             outcome = await listener.listen(sound, plan, previous=context.said, prefix=prefix)
+        heard = sound.seek + sound.frames
         if outcome.is_silence(plan.thresholds):
-            seek += sound.frames
+            seek = heard
             yield [], seek
             continue
         look = _Look(plan, listener, sound, outcome, source.end)
@@ -144,7 +145,12 @@ class _Look:
             tokenizer = vocabulary.tokenizer(self.language, self.plan.options.task)
             words = aligned_words(alignment, tokenizer)
         add_words(
-            split.drafts, words, seek=self.sound.seek, eot=vocabulary.eot, last_speech=last_speech
+            split.drafts,
+            words,
+            seek=self.sound.seek,
+            frames=self.sound.frames,
+            eot=vocabulary.eot,
+            last_speech=last_speech,
         )
 
     def _seek_after_words(self, split: Split) -> int:

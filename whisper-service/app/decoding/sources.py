@@ -12,7 +12,8 @@ from .plan import FULL_FRAMES
 
 WINDOW_SAMPLES = FULL_FRAMES * FRAME_SAMPLES
 LEAST_SPEECH_SECONDS = 0.5
-"""Less speech than this behind the last segment of a window is not looked at again."""
+"""No more speech than this behind the last segment of a window is not looked at again; what was cut off
+and has never been heard is."""
 
 
 class WindowSource:
@@ -27,10 +28,11 @@ class WindowSource:
         """Frames in the window."""
         return -(-len(self._window.samples) // FRAME_SAMPLES)
 
-    async def read(self, seek: int) -> Sound | None:
+    async def read(self, seek: int, *, heard: int) -> Sound | None:
         """The window, and what is left of it when somebody speaks there."""
         samples = self._window.samples[seek * FRAME_SAMPLES :]
-        if seek and self._speech_after(seek) < LEAST_SPEECH_SECONDS:
+        least = LEAST_SPEECH_SECONDS if heard >= self.end else 0.0
+        if seek and self._speech_after(seek) <= least:
             return None
         encoded = None if seek else self._encoded
         return Sound(samples, seek, is_whole=not seek, encoded=encoded)
@@ -53,8 +55,8 @@ class FileSource:
         self.encoded: Any = None
         """The encoder's output of the first window, where it was heard for its language."""
 
-    async def read(self, seek: int) -> Sound | None:
-        """The next 30 s from `seek`."""
+    async def read(self, seek: int, *, heard: int = 0) -> Sound | None:
+        """The next 30 s from `seek`; all that is left counts, whether heard or not."""
         held = await self._fill(seek * FRAME_SAMPLES)
         if len(held) < FRAME_SAMPLES:
             return None
@@ -75,16 +77,21 @@ class FileSource:
 
     async def _fill(self, begin: int, ahead: int = WINDOW_SAMPLES) -> Samples:
         """Hold `ahead` samples from `begin` and one more, unless the file ends before."""
-        self._samples = self._samples[begin - self._begin :]
-        self._begin = begin
-        parts, size = [self._samples], len(self._samples)
+        parts = [self._from(begin, self._samples)]
+        size = len(parts[0])
         while size <= ahead and not self._is_over:
             block = await self._next_block()
             if block is None:
                 self._is_over = True
                 self.end = (self._begin + size) // FRAME_SAMPLES
             else:
-                parts.append(block)
-                size += len(block)
+                parts.append(self._from(begin, block))
+                size += len(parts[-1])
         self._samples = np.concatenate(parts)
         return self._samples
+
+    def _from(self, begin: int, samples: Samples) -> Samples:
+        """Those of the next samples of the file that do not lie before `begin`."""
+        passed = min(begin - self._begin, len(samples))
+        self._begin += passed
+        return samples[passed:]

@@ -51,9 +51,15 @@ def aligned_words(alignment: Alignment, tokenizer: Tokenizer) -> list[TimedWord]
 
 
 def add_words(
-    drafts: Sequence[Draft], words: list[TimedWord], *, seek: int, eot: int, last_speech: float
+    drafts: Sequence[Draft],
+    words: list[TimedWord],
+    *,
+    seek: int,
+    frames: int,
+    eot: int,
+    last_speech: float,
 ) -> float:
-    """Give each draft of the window at `seek` its words; returns when the last of them ends.
+    """Give each draft of the window of `frames` at `seek` its words; returns when the last of them ends.
 
     Words that are far too long beside their neighbours are shortened, since alignment stretches the
     first and the last word of a sentence over the silence around it.
@@ -62,7 +68,7 @@ def add_words(
     _shorten_at_sentence_ends(words, longest)
     _merge_punctuation(words)
     queue = iter(words)
-    offset = seek / FRAMES_PER_SECOND
+    offset, until = seek / FRAMES_PER_SECOND, (seek + frames) / FRAMES_PER_SECOND
     for draft in drafts:
         missing = sum(token < eot for token in draft.tokens)
         own: list[TimedWord] = []
@@ -72,7 +78,7 @@ def add_words(
                 start, end = round(offset + word.start, 2), round(offset + word.end, 2)
                 own.append(replace(word, start=start, end=end))
         if own:
-            _fit(draft, own, usual, longest, last_speech)
+            _fit(draft, own, usual, longest, last_speech, until)
             last_speech = draft.end
         draft.words = own
     return last_speech
@@ -121,9 +127,18 @@ def _join(first: TimedWord, second: TimedWord, *, into: TimedWord) -> None:
 
 
 def _fit(
-    draft: Draft, words: list[TimedWord], usual: float, longest: float, last_speech: float
+    draft: Draft,
+    words: list[TimedWord],
+    usual: float,
+    longest: float,
+    last_speech: float,
+    until: float,
 ) -> None:
-    """Settle the borders between a draft's own times and those of its first and last word."""
+    """Settle the borders between a draft's own times and those of its first and last word.
+
+    Unlike in the reference, the last word ends with the window (`until`) at the latest: the next look
+    begins where it ends.
+    """
     first, last = words[0], words[-1]
     if first.end - last_speech > usual * 4 and (
         first.end - first.start > longest
@@ -137,9 +152,9 @@ def _fit(
     else:
         draft.start = first.start
     if draft.end > last.start and draft.end + 0.5 < last.end:
-        last.end = max(last.start + usual, draft.end)
+        last.end = min(max(last.start + usual, draft.end), until)
     else:
-        draft.end = last.end
+        draft.end = last.end = min(last.end, until)
 
 
 def tidy(words: Sequence[TimedWord], *, start: float, end: float) -> None:

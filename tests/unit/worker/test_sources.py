@@ -1,0 +1,78 @@
+"""Where passages come from: no frame of a file moves, and nothing unheard is passed over."""
+
+import asyncio
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from worker.audio import Samples
+from worker.decoding.sources import FileSource, WindowSource
+from worker.vad import Span
+from worker.windows import Window
+
+
+def file_of(blocks: Iterable[Samples]) -> FileSource:
+    coming = iter(blocks)
+
+    async def following() -> Samples | None:
+        return next(coming, None)
+
+    return FileSource(following)
+
+
+def counted(total: int, block: int = 32_000) -> list[Samples]:
+    """Blocks in which each sample is its own number in the file."""
+    samples = np.arange(total, dtype=np.float32)
+    return [samples[begin : begin + block] for begin in range(0, total, block)]
+
+
+def test_a_seek_behind_everything_that_is_held_reads_on_to_its_own_frame() -> None:
+    source = file_of(counted(70 * 16_000))
+
+    async def story() -> list[float]:
+        sounds = [await source.read(seek) for seek in (0, 2000, 5217)]
+        return [float(sound.samples[0]) for sound in sounds if sound is not None]
+
+    assert asyncio.run(story()) == [0.0, 320_000.0, 834_720.0]
+    assert source.end == 7000
+
+
+@given(
+    total=st.integers(0, 200_000),
+    block=st.integers(1000, 40_000),
+    steps=st.lists(st.integers(0, 900), max_size=6),
+)
+def test_what_is_read_is_what_stands_at_that_place_in_the_file(
+    total: int, block: int, steps: list[int]
+) -> None:
+    source = file_of(counted(total, block))
+
+    async def story() -> None:
+        seek = 0
+        for step in steps:
+            seek += step
+            sound = await source.read(seek)
+            if total - seek * 160 < 160:
+                assert sound is None
+            else:
+                assert sound is not None
+                assert sound.samples[0] == seek * 160
+                assert len(sound.samples) == min(total - seek * 160, 480_000)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("heard", "is_looked_at"), [(1000, False), (700, True)])
+def test_the_last_scrap_of_speech_is_looked_at_only_when_nobody_has_heard_it(
+    heard: int, is_looked_at: bool
+) -> None:
+    whole = Span(0, 160_000)
+    window = Window(np.zeros(160_000, np.float32), (whole,), (Span(0, 118_400),))
+
+    async def read(seek: int) -> bool:
+        return await WindowSource(window).read(seek, heard=heard) is not None
+
+    assert asyncio.run(read(700)) is is_looked_at
+    assert asyncio.run(read(740)) is False, "there is only silence"

@@ -399,7 +399,10 @@ def test_clients_that_leave_at_random_moments_leave_nothing_behind(
 
     asyncio.run(story())
     assert answer(transcriber, "short/en-1.wav").text == ONE
-    assert (station.scheduler.load.waiting_requests, station.scheduler.load.backlog_seconds) == (0, 0.0)
+    assert (station.scheduler.load.waiting_requests, station.scheduler.load.backlog_seconds) == (
+        0,
+        0.0,
+    )
 
 
 def test_many_at_once_get_each_their_own_text(transcriber: Transcriber) -> None:

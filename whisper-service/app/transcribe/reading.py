@@ -40,6 +40,8 @@ class Reading:
         self._seconds_in_windows = 0.0
         self.seconds = 0.0
         """Seconds of audio read so far."""
+        self.is_over = False
+        """Whether the file has been read to its end."""
 
     @property
     def expected_seconds(self) -> float | None:
@@ -73,9 +75,8 @@ class Reading:
         )
         self._rest = self._reader.blocks()
         began = time.monotonic()
-        while self.seconds < FIRST_SECONDS and (block := next(self._rest, None)) is not None:
+        while self.seconds < FIRST_SECONDS and (block := self._next_block()) is not None:
             self._first.append(block)
-            self.seconds += len(block) / SAMPLE_RATE
         self._seconds_in_blocks += time.monotonic() - began
 
     def _started(self, reader: CagedAudio) -> None:
@@ -89,12 +90,19 @@ class Reading:
             yield self._first.pop(0)
         while not self._stopped.is_set():
             began = time.monotonic()
-            block = next(self._rest, None)
+            block = self._next_block()
             self._seconds_in_blocks += time.monotonic() - began
             if block is None:
                 return
-            self.seconds += len(block) / SAMPLE_RATE
             yield block
+
+    def _next_block(self) -> Samples | None:
+        block = next(self._rest, None)
+        if block is None:
+            self.is_over = True
+        else:
+            self.seconds += len(block) / SAMPLE_RATE
+        return block
 
     def windows(self, parameters: VadParameters) -> Iterator[Window]:
         """All windows that hold speech; once."""

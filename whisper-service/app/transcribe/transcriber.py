@@ -1,6 +1,7 @@
 """Takes requests as long as there is room for them, and tells their stories."""
 
 import asyncio
+import functools
 import logging
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ from ..wire import (
     Started,
 )
 from .detection import detected_language
+from .length import likely_seconds
 from .reading import Reading
 from .segments import wire_segment
 from .strategies import Done, Work
@@ -98,7 +100,7 @@ class Transcriber:
             with station.scheduler.open(
                 tenant=upload.options.tenant,
                 priority=upload.options.priority,
-                seconds=reading.expected_seconds or reading.seconds,
+                seconds=self._likely_seconds(upload, reading),
                 deadline=upload.options.deadline,
             ) as lane:
                 yield Started(
@@ -108,12 +110,22 @@ class Transcriber:
                     predicted_start_seconds=round(predicted, 3),
                 )
                 work = Work(plan, reading, Listener(lane, station.step, request_id), lane)
-                story = _Story(model, work, self.hooks)
+                total = functools.partial(self._likely_seconds, upload, reading)
+                story = _Story(model, work, self.hooks, total)
                 async with aclosing(story.events()) as events:
                     async for event in events:
                         yield event
         finally:
             await reading.close()
+
+    def _likely_seconds(self, upload: Upload, reading: Reading) -> float:
+        return likely_seconds(
+            reading.expected_seconds,
+            size=upload.size,
+            read=reading.seconds,
+            is_over=reading.is_over,
+            most=self.settings.max_audio_seconds,
+        )
 
     async def detect_language(
         self, model: str, upload: Upload, request_id: str
@@ -136,9 +148,14 @@ class _Story:
     """From the first window to the last event."""
 
     def __init__(
-        self, model: str, work: Work, hooks: list[Callable[[RequestReport], None]]
+        self,
+        model: str,
+        work: Work,
+        hooks: list[Callable[[RequestReport], None]],
+        likely_seconds: Callable[[], float],
     ) -> None:
         self._model = model
+        self._likely_seconds = likely_seconds
         self._work = work
         self._hooks = hooks
         self._began = time.monotonic()
@@ -155,6 +172,9 @@ class _Story:
                 aclosing(_signs_of_life(work, SIGN_OF_LIFE_SECONDS)) as steps,
             ):
                 async for done in steps:
+                    # What is read waits in the queue, is done, or was dropped as silence.
+                    coming = self._likely_seconds() - self._work.reading.seconds
+                    self._work.lane.expect(coming)
                     if done is not None:
                         self._done_seconds = max(self._done_seconds, done.until)
                         for segment in self._told(done):

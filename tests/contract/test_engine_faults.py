@@ -11,6 +11,7 @@ import pytest
 from house import DATA
 from running import Running, serve_worker
 from worker.decoding.station import Station
+from worker.engine import OutOfMemory
 from worker.transcribe import Transcriber
 
 CLIP = (DATA / "short/en-1.wav").read_bytes()
@@ -114,6 +115,46 @@ def test_a_model_that_was_unloaded_fails_requests_and_hangs_none() -> None:
         station.engine.close()
         assert ask(worker) == (500, "internal_error")
         assert ask(worker) == (500, "internal_error")
+
+
+def test_a_device_too_small_for_one_window_is_told_with_what_helps() -> None:
+    with serve_worker() as worker:
+        station = station_of(worker)
+
+        def overflow(mels: object, known: object) -> object:
+            raise OutOfMemory("CUDA failed with error out of memory")
+
+        station.engine.encode = overflow  # type: ignore[method-assign, assignment]
+        for route in ("/transcribe/micro", "/detect-language/micro"):
+            answer = worker.post(route, files={"file": CLIP})
+            assert answer.status_code == 503
+            error = answer.json()["error"]
+            assert (error["code"], error["param"]) == ("model_unavailable", "model")
+            assert error["message"] == (
+                "The memory of the device is too small for one window of the model 'micro': serve a "
+                "smaller model, fewer of them, or set WHISPER_COMPUTE_TYPE to int8"
+            )
+        del station.engine.encode  # type: ignore[method-assign]
+        assert ask(worker) == (200, TEXT)
+
+
+@pytest.mark.parametrize("call", ["encode", "generate", "align"])
+def test_an_exception_in_any_call_of_the_engine_ends_its_request_alone(call: str) -> None:
+    """The call fails once; the request says so, and the next one is served."""
+    with serve_worker(whisper_workers=1) as worker:
+        station = station_of(worker)
+        works = getattr(station.engine, call)
+        failures = [RuntimeError(f"a bug in {call}")]
+
+        def fail(*args: object, **options: object) -> object:
+            if failures:
+                raise failures.pop()
+            return works(*args, **options)
+
+        setattr(station.engine, call, fail)
+        assert ask(worker) == (500, "internal_error")
+        assert ask(worker) == (200, TEXT)
+        assert station.is_well
 
 
 def test_a_dead_inference_thread_is_seen_and_leaves_nobody_waiting() -> None:

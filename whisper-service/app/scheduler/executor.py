@@ -56,6 +56,7 @@ class Executor(Generic[J, R]):
             results = self._timed_step(batch)
         except BatchTooLarge as error:
             if len(batch) == 1:
+                log.error("out of memory: %s does not fit alone", batch[0].job.description)
                 self._settle(batch[0], error)
                 return
             half = len(batch) // 2

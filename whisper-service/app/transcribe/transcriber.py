@@ -6,15 +6,16 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
 from ..audio import Cage
 from ..decoding.listener import Listener
 from ..decoding.plan import Plan, make_plan
 from ..decoding.station import Station
-from ..errors import InvalidRequest, ServiceError
+from ..errors import InvalidRequest, ModelUnavailable, ServiceError
 from ..models import Models
+from ..scheduler import BatchTooLarge
 from ..settings import Settings
 from ..uploads import Upload
 from ..wire import (
@@ -139,9 +140,23 @@ class Transcriber:
                 tenant=upload.options.tenant, priority=upload.options.priority
             ) as lane:
                 listener = Listener(lane, station.step, request_id)
-                return await detected_language(reading, listener, plan)
+                with _memory_of(model):
+                    return await detected_language(reading, listener, plan)
         finally:
             await reading.close()
+
+
+@contextmanager
+def _memory_of(model: str) -> Iterator[None]:
+    """Say what an operator can do when not even one window fits into the device's memory."""
+    try:
+        yield
+    except BatchTooLarge as exc:
+        raise ModelUnavailable(
+            f"The memory of the device is too small for one window of the model '{model}': serve a "
+            "smaller model, fewer of them, or set WHISPER_COMPUTE_TYPE to int8",
+            param="model",
+        ) from exc
 
 
 class _Story:
@@ -167,19 +182,20 @@ class _Story:
     async def events(self) -> AsyncGenerator[Event, None]:
         """Segments and progress, then `finished` or `failed`."""
         try:
-            async with (
-                aclosing(self._work.run()) as work,
-                aclosing(_signs_of_life(work, SIGN_OF_LIFE_SECONDS)) as steps,
-            ):
-                async for done in steps:
-                    # What is read waits in the queue, is done, or was dropped as silence.
-                    coming = self._likely_seconds() - self._work.reading.seconds
-                    self._work.lane.expect(coming)
-                    if done is not None:
-                        self._done_seconds = max(self._done_seconds, done.until)
-                        for segment in self._told(done):
-                            yield segment
-                    yield self._progress()
+            with _memory_of(self._model):
+                async with (
+                    aclosing(self._work.run()) as work,
+                    aclosing(_signs_of_life(work, SIGN_OF_LIFE_SECONDS)) as steps,
+                ):
+                    async for done in steps:
+                        # What is read waits in the queue, is done, or was dropped as silence.
+                        coming = self._likely_seconds() - self._work.reading.seconds
+                        self._work.lane.expect(coming)
+                        if done is not None:
+                            self._done_seconds = max(self._done_seconds, done.until)
+                            for segment in self._told(done):
+                                yield segment
+                        yield self._progress()
             yield self._finished()
         except ServiceError as error:
             yield Failed(

@@ -1,11 +1,15 @@
 """The story of one request: from an opened file to events, in order, as they become final.
 
-transcriber.py  admission, and the story from `started` to `finished` or `failed`
+transcriber.py  who is taken, up to `started`
+story.py        segments and progress, to `finished` or `failed`
+detection.py    only the language
 strategies.py   windows in parallel, or one after the other
 reading.py      the file as blocks and windows, read in threads, with clocks
+length.py       how long a file probably is while it is read
 segments.py     what was said, as the contract words it
 """
 
-from .transcriber import RequestReport, Transcriber
+from .story import RequestReport
+from .transcriber import Transcriber
 
 __all__ = ["RequestReport", "Transcriber"]

@@ -1,4 +1,4 @@
-"""A window whose text does not fit: it is cut at its quietest place and heard again, never cut silently."""
+"""What is heard is told: a text that does not fit is heard in parts, and no text is lost on the way."""
 
 import asyncio
 import re
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from faster_whisper.audio import decode_audio
 from house import DATA
+from scripted import Scripted, aligned
 from worker.audio import Samples
 from worker.decoding.attempt import Outcome
 from worker.decoding.listener import Listener, Sound
@@ -15,7 +16,8 @@ from worker.decoding.passage import Context, hear_passage
 from worker.decoding.plan import Plan, make_plan
 from worker.decoding.station import Station
 from worker.settings import Settings
-from worker.wire import Options
+from worker.transcribe.segments import Clock, wire_segment
+from worker.wire import Options, Segment
 
 FRAMES_THAT_FIT = 700
 
@@ -68,3 +70,60 @@ def test_a_text_that_does_not_fit_is_heard_in_parts_and_lost_nowhere(station: St
     assert max(seek + frames for seek, frames in asked) == 984
     for word in ("sales", "orders", "friday", "weather", "vienna", "today", "hello", "poland"):
         assert words.count(word) == 1
+
+
+def told(
+    station: Station, seconds: float, outcome: Outcome, **options: Any
+) -> tuple[list[Segment], list[tuple[int, int]]]:
+    """The segments of a passage of silence in which every look hears the same, and the looks."""
+    wanted = Options(language="en", condition_on_previous_text=False, **options)
+    plan = make_plan(wanted, Settings(whisper_models=["micro"]), station.vocabulary)
+    listener: Any = Scripted(station.vocabulary, lambda sound: outcome)
+    source = Recording(np.zeros(round(seconds * 16_000), np.float32))
+
+    async def hear() -> list[Segment]:
+        return [
+            wire_segment(said, number=0, clock=Clock(), plan=plan, vocabulary=station.vocabulary)
+            async for some, _ in hear_passage(source, listener, plan, Context())
+            for said in some
+        ]
+
+    return asyncio.run(hear()), listener.asked
+
+
+def test_a_sentence_whose_words_have_no_length_keeps_its_text(station: Station) -> None:
+    vocabulary = station.vocabulary
+    parts = {" Good": 0, " morning": 20, ".": 45, " Yes": 45, ". ": 45, " It": 45, " is": 60}
+    spoken = [(vocabulary.encode(text.rstrip()), at) for text, at in parts.items()]
+    places = [at for part, at in spoken for _ in part]
+    tokens = [token for part, _ in spoken for token in part]
+    outcome = Outcome(
+        tokens=tuple(tokens), alignment=aligned(tokens, [*places, 70], vocabulary.eot)
+    )
+    segments, _ = told(station, 2.0, outcome, word_timestamps=True)
+    assert [(segment.text, segment.start, segment.end) for segment in segments] == [
+        (" Good morning.", 0.0, 0.9),
+        (" Yes.", 0.9, 0.9),
+        (" It is", 0.9, 1.4),
+    ]
+
+
+def test_a_short_window_whose_text_never_ends_is_told_with_a_doubt(station: Station) -> None:
+    tokens = tuple(station.vocabulary.encode(" No ferry sails to that green island."))
+    outcome = Outcome(tokens=tokens, cut_off=True)
+    segments, asked = told(station, 3.0, outcome, without_timestamps=False)
+    assert asked == [(0, 300)]
+    assert [(segment.text, segment.flags) for segment in segments] == [
+        (" No ferry sails to that green island.", ["repetition"])
+    ]
+
+
+def test_the_loop_goes_on_where_a_model_wants_to_hear_the_same_again(station: Station) -> None:
+    vocabulary = station.vocabulary
+    zero = vocabulary.timestamp_begin
+    tokens = (zero, zero, *vocabulary.encode(" Once"))
+    segments, asked = told(station, 2.0, Outcome(tokens=tokens), without_timestamps=False)
+    assert asked == [(0, 200)]
+    assert [(segment.text, segment.start, segment.end) for segment in segments] == [
+        (" Once", 0.0, 2.0)
+    ]

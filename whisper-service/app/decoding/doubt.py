@@ -27,7 +27,8 @@ def doubts(
 ) -> list[str]:
     """Reasons to doubt a segment; `speech` are spans in seconds, None where nobody looked."""
     reasons = []
-    if outcome.compression_ratio > thresholds.compression_ratio or is_repetitive(text):
+    is_repeated = outcome.compression_ratio > thresholds.compression_ratio or is_repetitive(text)
+    if is_repeated or outcome.cut_off:  # more text than anybody says in the shortest window
         reasons.append("repetition")
     if outcome.avg_logprob < thresholds.log_prob:
         reasons.append("low_logprob")

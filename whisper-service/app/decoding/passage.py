@@ -23,7 +23,7 @@ from .timestamps import FRAMES_PER_SECOND, Draft, Split, split_by_timestamps
 from .words import add_words, aligned_words, is_anomalous, tidy
 
 SHORTEST_REDONE_FRAMES = 400
-"""A window this short is not cut again, whatever it says."""
+"""A window this short is not cut again: so many words were not said in it, and what it says is doubtful."""
 _QUIET_SECONDS = 0.2
 
 
@@ -157,7 +157,7 @@ class _Look:
         """After an open end, go on where the last word ended."""
         if not split.ends_in_silence and self.plan.timestamps:
             end = _last_word_end(split.drafts)
-            if end is not None and end > self.sound.seek / FRAMES_PER_SECOND:
+            if end is not None and round(end * FRAMES_PER_SECOND) > self.sound.seek:
                 return round(end * FRAMES_PER_SECOND)
         return split.next_seek
 
@@ -170,7 +170,7 @@ class _Look:
         window_end = begin + FULL_FRAMES / FRAMES_PER_SECOND
         first = next((draft for draft in drafts if draft.words), None)
         if first is not None and is_anomalous(first) and first.start - begin > threshold:
-            return [], seek + round((first.start - begin) * FRAMES_PER_SECOND)
+            return [], seek + max(1, round((first.start - begin) * FRAMES_PER_SECOND))
         spoken_until = last_speech
         for n, draft in enumerate(drafts):
             if not draft.words:
@@ -207,14 +207,16 @@ class _Look:
                 draft.start, draft.end = draft.words[0].start, draft.words[-1].end
 
     def said(self, drafts: Sequence[Draft]) -> "list[Said]":
-        """What is left when empty segments are left out, a sentence each where words are known."""
+        """All that has text, a sentence each where words are known.
+
+        The reference leaves out segments without length as well; a short word whose length alignment
+        has not found would be lost with them.
+        """
         vocabulary = self.listener.vocabulary
         parts = split_sentences(drafts, vocabulary.timestamp_begin)
         texts = [(draft, vocabulary.decode(draft.tokens)) for draft in parts]
         return [
-            Said(draft, text, self.outcome, self.language)
-            for draft, text in texts
-            if draft.start != draft.end and text.strip()
+            Said(draft, text, self.outcome, self.language) for draft, text in texts if text.strip()
         ]
 
 

@@ -6,6 +6,7 @@ form (`_split_segments_by_timestamps`). Times are seconds, `seek` and sizes are 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 FRAMES_PER_SECOND = 100
 SECONDS_PER_TIMESTAMP = 0.02
@@ -47,19 +48,20 @@ class Split:
 
 
 def split_by_timestamps(
-    tokens: Sequence[int],
-    *,
-    timestamp_begin: int,
-    seek: int,
-    frames: int,
-    offset: float | None = None,
+    tokens: Sequence[int], *, timestamp_begin: int, seek: int, frames: int
 ) -> Split:
     """Cut the tokens of the window at `seek`, of which `frames` hold audio, into segments.
 
-    `offset` is the time of the window's start where that is not `seek` itself.
+    Unlike in the reference, no time lies behind the window, and the next one always begins later: a
+    last segment that is open from the window's very start is taken as it is, since hearing it again
+    would lead here again.
     """
-    if offset is None:
-        offset = seek / FRAMES_PER_SECOND
+    begin, length = seek / FRAMES_PER_SECOND, frames / FRAMES_PER_SECOND
+
+    def time(stamp: int) -> float:
+        # The first token is text where the text begins with a prefix.
+        return begin + min(max(0, stamp - timestamp_begin) * SECONDS_PER_TIMESTAMP, length)
+
     tokens = list(tokens)
     ends_in_silence = len(tokens) >= 2 and tokens[-2] < timestamp_begin <= tokens[-1]
     cuts = [
@@ -68,30 +70,21 @@ def split_by_timestamps(
         if tokens[i] >= timestamp_begin and tokens[i - 1] >= timestamp_begin
     ]
     if not cuts:
-        stamps = [token for token in tokens if token >= timestamp_begin]
-        length = frames / FRAMES_PER_SECOND
-        if stamps and stamps[-1] != timestamp_begin:
-            length = (stamps[-1] - timestamp_begin) * SECONDS_PER_TIMESTAMP
-        draft = Draft(seek=seek, start=offset, end=offset + length, tokens=tokens)
-        return Split([draft], seek + frames, ends_in_silence)
+        stamps = [token for token in tokens if token > timestamp_begin]
+        end = time(stamps[-1]) if stamps else begin + length
+        return Split([Draft(seek, begin, end, tokens)], seek + frames, ends_in_silence)
 
+    drafts = [
+        Draft(seek, time(part[0]), time(part[-1]), part)
+        for part in (tokens[first:cut] for first, cut in pairwise([0, *cuts]))
+    ]
+    rest = tokens[cuts[-1] :]
     if ends_in_silence:
-        cuts.append(len(tokens))
-    drafts = []
-    previous = 0
-    for cut in cuts:
-        part = tokens[previous:cut]
-        drafts.append(
-            Draft(
-                seek=seek,
-                start=offset + (part[0] - timestamp_begin) * SECONDS_PER_TIMESTAMP,
-                end=offset + (part[-1] - timestamp_begin) * SECONDS_PER_TIMESTAMP,
-                tokens=part,
-            )
-        )
-        previous = cut
-    if ends_in_silence:
+        drafts.append(Draft(seek, time(rest[0]), time(rest[-1]), rest))
         return Split(drafts, seek + frames, ends_in_silence)
     # An unfinished segment is heard again from its start.
-    last = tokens[previous - 1] - timestamp_begin
-    return Split(drafts, seek + last * FRAMES_PER_TIMESTAMP, ends_in_silence)
+    last = (tokens[cuts[-1] - 1] - timestamp_begin) * FRAMES_PER_TIMESTAMP
+    if last == 0:
+        drafts.append(Draft(seek, begin, begin + length, rest))
+        return Split(drafts, seek + frames, ends_in_silence)
+    return Split(drafts, seek + min(last, frames), ends_in_silence)

@@ -17,6 +17,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -169,20 +170,25 @@ class Engine:
         return CUDA_BATCH_LARGE if _decoder_layers(self.directory) > LARGE_DECODER else CUDA_BATCH
 
     def _warm_up(self, clock: Callable[[], float] = time.monotonic) -> float:
-        """Run every call twice on silence, and return the seconds that the second pass took.
+        """Run every call on silence, and return the seconds that a warm pass takes.
 
-        A missing cuBLAS, for one, appears first here; on CUDA the first pass compiles.
+        A missing cuBLAS, for one, appears first here; on CUDA the first pass compiles. It goes through all
+        workers at once, so that what they need they have before the first request.
         """
+        with ThreadPoolExecutor(self.workers) as pool:
+            list(pool.map(lambda _: self._silent_pass(), range(self.workers)))
+        began = clock()
+        self._silent_pass()
+        return clock() - began
+
+    def _silent_pass(self) -> None:
         silence = np.zeros((self.mels, FRAMES), np.float32)
         start = [50258, 50259, 50359] if self.multilingual else [50257]
-        for _ in range(2):
-            began = clock()
-            view, _ = self.encode([silence], [None])
-            if self.multilingual:
-                self.detect_language(view)
-            [result] = self.generate(view, [start], beam_size=1, max_length=len(start) + 8)
-            self.align(view, [0], start, [[*result.sequences_ids[0], 11][:1]], [FRAMES])
-        return clock() - began
+        view, _ = self.encode([silence], [None])
+        if self.multilingual:
+            self.detect_language(view)
+        [result] = self.generate(view, [start], beam_size=5, max_length=len(start) + 8)
+        self.align(view, [0], start, [[*result.sequences_ids[0], 11][:1]], [FRAMES])
 
     # --- single calls ---------------------------------------------------------------------------
 

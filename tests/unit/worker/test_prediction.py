@@ -113,7 +113,7 @@ def test_a_guessed_duration_is_bounded_and_gives_way_to_what_is_read(
 def test_the_first_pass_of_a_model_says_nothing_of_its_speed(station: Station) -> None:
     """On CUDA it compiles: taken for the speed, it would have every deadline refused for good."""
     now = 0.0
-    passes = iter([60.0, 1.0])
+    passes = iter([60.0] * station.engine.workers + [1.0])
     encode = station.engine.encode
 
     def slow_at_first(mels: Any, known: Any) -> Any:

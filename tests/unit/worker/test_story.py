@@ -1,9 +1,8 @@
 """The story of one request, told by the real model: events, options, language, cancelling."""
 
 import asyncio
-import random
 import tempfile
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -367,42 +366,6 @@ def test_a_deadline_that_cannot_be_met_is_refused_before_the_work(
 ) -> None:
     with pytest.raises(Overloaded, match="deadline"):
         answer(transcriber, "long/en-90s.flac", deadline=1e-6)
-
-
-def test_clients_that_leave_at_random_moments_leave_nothing_behind(
-    transcriber: Transcriber, station: Station
-) -> None:
-    moments = random.Random(4)
-
-    async def leave(file: str, after: int) -> None:
-        stream: AsyncGenerator[Event, None] = transcriber.transcribe(
-            "micro", upload(file), "leaves"
-        )
-        async with aclosing(stream):
-            async for _ in stream:
-                if after == 0:
-                    break
-                after -= 1
-
-    async def cancelled(file: str, steps: int) -> None:
-        task = asyncio.ensure_future(leave(file, 99))
-        for _ in range(steps):
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    async def story() -> None:
-        files = ["short/en-1.wav", "long/en-90s.flac", "hard/silence-20s.wav"]
-        leaving = [leave(moments.choice(files), moments.randrange(4)) for _ in range(20)]
-        going = [cancelled(moments.choice(files), moments.randrange(400)) for _ in range(80)]
-        await asyncio.gather(*leaving, *going)
-
-    asyncio.run(story())
-    assert answer(transcriber, "short/en-1.wav").text == ONE
-    assert (station.scheduler.load.waiting_requests, station.scheduler.load.backlog_seconds) == (
-        0,
-        0.0,
-    )
 
 
 def test_many_at_once_get_each_their_own_text(transcriber: Transcriber) -> None:

@@ -134,7 +134,7 @@ class _Look:
                 if not drafts:
                     return [], next_seek, last_speech
         last_speech = _last_word_end(drafts) or last_speech
-        self._settle_times(drafts)
+        self._settle_times(drafts, next_seek)
         return drafts, next_seek, last_speech
 
     def _find_words(self, split: Split, last_speech: float) -> None:
@@ -198,9 +198,10 @@ class _Look:
             spoken_until = draft.end
         return drafts, None
 
-    def _settle_times(self, drafts: Sequence[Draft]) -> None:
+    def _settle_times(self, drafts: Sequence[Draft], next_seek: int) -> None:
+        """Keep words in order, inside the sound, and before those of the next look."""
         begin = self.sound.seek / FRAMES_PER_SECOND
-        end = begin + len(self.sound.samples) / SAMPLE_RATE
+        end = min(begin + len(self.sound.samples) / SAMPLE_RATE, next_seek / FRAMES_PER_SECOND)
         tidy([word for draft in drafts for word in draft.words or []], start=begin, end=end)
         for draft in drafts:
             if draft.words:

@@ -1,5 +1,6 @@
 """What was said, as the contract words it: times in the file, words, doubts. Pure."""
 
+import math
 from collections.abc import Sequence
 
 from ..audio import SAMPLE_RATE
@@ -11,7 +12,13 @@ from ..decoding.vocabulary import Vocabulary
 from ..windows import Window
 from ..wire import Segment, TokenLogprob, Word
 
-_DIGITS = 3
+_TOLERANCE = 1e-6
+"""Milliseconds by which binary numbers may miss a whole one."""
+
+
+def _told(seconds: float) -> float:
+    """Whole milliseconds; rounded down, since the audio may end within one."""
+    return math.floor(seconds * 1000 + _TOLERANCE) / 1000
 
 
 class Clock:
@@ -67,8 +74,8 @@ def wire_segment(
     return Segment(
         id=number,
         seek=round(clock.time(draft.seek / 100) * 100),
-        start=round(start, _DIGITS),
-        end=round(end, _DIGITS),
+        start=_told(start),
+        end=_told(end),
         text=said.text,
         tokens=draft.tokens,
         temperature=outcome.temperature,
@@ -93,8 +100,8 @@ def _words(words: Sequence[TimedWord], clock: Clock) -> list[Word]:
     earliest = 0.0
     for word in words:
         start, end = clock.word(word)
-        start = max(earliest, round(start, _DIGITS))
-        earliest = max(start, round(end, _DIGITS))
+        start = max(earliest, _told(start))
+        earliest = max(start, _told(end))
         placed.append(Word(word=word.word, start=start, end=earliest, probability=word.probability))
     return placed
 

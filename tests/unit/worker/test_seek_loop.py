@@ -1,0 +1,237 @@
+"""Properties of the way from audio to words, whatever a model says: the seek loop, the clock, the wire."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from itertools import accumulate, cycle, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scripted import Scripted, aligned
+from worker.audio import Samples
+from worker.decoding.attempt import Outcome
+from worker.decoding.listener import Sound
+from worker.decoding.passage import Context, Said, Source, hear_passage
+from worker.decoding.plan import Plan, make_plan
+from worker.decoding.sources import FileSource, WindowSource
+from worker.decoding.station import Station
+from worker.decoding.vocabulary import Vocabulary
+from worker.settings import Settings
+from worker.transcribe.segments import Clock, wire_segment
+from worker.vad import Span
+from worker.windows import Window
+from worker.wire import Options, Segment
+
+PHRASES = (" Good morning.", " Yes.", " It's 3.50, they said", " “No,” no.", "")
+BLOCK = 32_000
+
+
+class Look(NamedTuple):
+    """What a model says to one sound: texts between timestamps, the last of them perhaps open."""
+
+    stamps: list[int]
+    phrases: list[str]
+    is_open: bool
+    cut_off: bool
+    no_speech_prob: float
+    places: list[float]
+    """Where in the sound its tokens are, as shares of it."""
+
+    def outcome(self, vocabulary: Vocabulary, plan: Plan, frames: int) -> Outcome:
+        """The look at a sound of `frames`, as the engine would tell it."""
+        stamps = [vocabulary.timestamp_begin + stamp for stamp in sorted(self.stamps)]
+        tokens: list[int] = []
+        for (start, end), phrase in zip(pairwise(stamps), self.phrases, strict=False):
+            tokens += [start, *vocabulary.encode(phrase), end]
+        if self.is_open and tokens:
+            tokens.pop()
+        if not plan.timestamps:
+            tokens = [token for token in tokens if token < vocabulary.eot]
+        size = sum(token < vocabulary.eot for token in tokens) + 1
+        places = [int(share * frames / 2) for share, _ in zip(cycle(self.places), range(size))]
+        return Outcome(
+            tokens=tuple(tokens),
+            alignment=aligned(tokens, places, vocabulary.eot),
+            no_speech_prob=self.no_speech_prob,
+            avg_logprob=-1.5,
+            cut_off=self.cut_off,
+        )
+
+
+LOOKS = st.lists(
+    st.builds(
+        Look,
+        stamps=st.lists(st.integers(0, 1500), min_size=2, max_size=5),
+        phrases=st.lists(st.sampled_from(PHRASES), min_size=4, max_size=4),
+        is_open=st.booleans(),
+        cut_off=st.booleans(),
+        no_speech_prob=st.sampled_from([0.0, 0.0, 0.9]),
+        places=st.lists(st.floats(0, 1), min_size=1, max_size=12),
+    ),
+    min_size=1,
+    max_size=5,
+)
+ONE_AT_THE_END = Look(
+    [0, 535], [" Yes."] * 4, is_open=False, cut_off=False, no_speech_prob=0.0, places=[1.0]
+)
+OPTIONS = st.fixed_dictionaries(
+    {"without_timestamps": st.booleans(), "word_timestamps": st.booleans()}
+)
+
+
+class Passage(NamedTuple):
+    """What came of a passage: its looks (begin, end, said) and all the sounds that were heard."""
+
+    looks: list[tuple[int, int, list[Said]]]
+    asked: list[tuple[int, int]]
+
+    def taken(self, begin: int) -> int:
+        """Where the sound ends whose text was taken in the look from `begin`; it may have been cut."""
+        return [seek + frames for seek, frames in self.asked if seek == begin][-1]
+
+
+def heard(source: Source, plan: Plan, vocabulary: Vocabulary, script: list[Look]) -> Passage:
+    coming = cycle(script)
+    listener: Any = Scripted(
+        vocabulary, lambda sound: next(coming).outcome(vocabulary, plan, sound.frames)
+    )
+    looks: list[tuple[int, int, list[Said]]] = []
+
+    async def hear() -> None:
+        begin = 0
+        async for said, seek in hear_passage(source, listener, plan, Context()):
+            looks.append((begin, seek, said))
+            begin = seek
+
+    asyncio.run(hear())
+    return Passage(looks, listener.asked)
+
+
+def plan_for(vocabulary: Vocabulary, **options: Any) -> Plan:
+    return make_plan(
+        Options(language="en", **options), Settings(whisper_models=["micro"]), vocabulary
+    )
+
+
+def file_of(total: int) -> FileSource:
+    """A file in which each sample is its own number."""
+    samples = np.arange(total, dtype=np.float32)
+    blocks: Iterator[Samples] = (samples[n : n + BLOCK] for n in range(0, total, BLOCK))
+
+    async def following() -> Samples | None:
+        return next(blocks, None)
+
+    return FileSource(following)
+
+
+class Checked:
+    """A source that sees to it that what is read stands where it should."""
+
+    def __init__(self, source: FileSource) -> None:
+        self._source = source
+
+    @property
+    def end(self) -> int | None:
+        return self._source.end
+
+    async def read(self, seek: int, *, heard: int) -> Sound | None:
+        sound = await self._source.read(seek, heard=heard)
+        if sound is not None:
+            assert (sound.seek, sound.samples[0]) == (seek, seek * 160)
+        return sound
+
+
+@settings(deadline=None, max_examples=150)
+@given(total=st.integers(0, 70 * 16_000), script=LOOKS, options=OPTIONS)
+def test_every_frame_of_a_file_is_heard_and_passed_once_and_the_loop_ends(
+    station: Station, total: int, script: list[Look], options: dict[str, bool]
+) -> None:
+    plan = plan_for(station.vocabulary, vad_filter=False, **options)
+    passage = heard(Checked(file_of(total)), plan, station.vocabulary, script)
+    for begin, end, _ in passage.looks:
+        assert begin < end <= passage.taken(begin)
+    end = passage.looks[-1][1] if passage.looks else 0
+    assert total - end * 160 < 160
+
+
+def test_what_a_cut_leaves_of_a_window_is_heard_however_short(station: Station) -> None:
+    """The quietest place is 0.4 s before the end of what is spoken."""
+    samples = np.ones(8 * 16_000, np.float32)
+    samples[5 * 16_000 : 6 * 16_000] = 0.0
+    window = Window(samples, (Span(0, 128_000),), (Span(0, 86_400),))
+    whole = Look([0, 250], [" Yes."] * 4, False, cut_off=True, no_speech_prob=0.0, places=[0.0])
+    plan = plan_for(station.vocabulary)
+    passage = heard(
+        WindowSource(window), plan, station.vocabulary, [whole, whole._replace(cut_off=False)]
+    )
+    assert [seek for seek, _ in passage.asked] == [0, 0, passage.asked[1][1]]
+    assert sum(passage.asked[2]) == 800
+
+
+@st.composite
+def windows(draw: Callable[..., Any]) -> Window:
+    """At most 30 s in pieces, with silence left out between them and speech in each."""
+    lengths = draw(st.lists(st.integers(512, 120_000), min_size=1, max_size=4))
+    gaps = draw(st.lists(st.integers(1, 200_000), min_size=4, max_size=4))
+    pieces = []
+    for length, (before, begin) in zip(
+        lengths, pairwise(accumulate(gaps, initial=0)), strict=False
+    ):
+        start = begin + (pieces[-1].end - before if pieces else 0)
+        pieces.append(Span(start, start + length))
+    speech = [
+        Span(piece.start + piece.length // 8, piece.end - piece.length // 8) for piece in pieces
+    ]
+    return Window(np.zeros(sum(lengths), np.float32), tuple(pieces), tuple(speech))
+
+
+def wired(passage: Passage, clock: Clock, plan: Plan, vocabulary: Vocabulary) -> list[Segment]:
+    return [
+        wire_segment(said, number=0, clock=clock, plan=plan, vocabulary=vocabulary)
+        for _, _, some in passage.looks
+        for said in some
+    ]
+
+
+def assert_words_are_in_order(segments: list[Segment], begin: float, end: float) -> None:
+    earliest = begin
+    for segment in segments:
+        assert segment.words, segment
+        assert "".join(word.word for word in segment.words) == segment.text
+        assert segment.start <= segment.words[0].start
+        assert segment.words[-1].end <= segment.end
+        for word in segment.words:
+            assert earliest <= word.start <= word.end <= end
+            earliest = word.end
+
+
+@settings(deadline=None, max_examples=150)
+@given(window=windows(), script=LOOKS, without=st.booleans())
+def test_words_across_removed_silence_are_in_order_inside_their_segments_and_the_audio(
+    station: Station, window: Window, script: list[Look], without: bool
+) -> None:
+    plan = plan_for(station.vocabulary, word_timestamps=True, without_timestamps=without)
+    passage = heard(WindowSource(window), plan, station.vocabulary, script)
+    heard_until = max(passage.taken(begin) for begin, _, _ in passage.looks) * 160
+    assert heard_until >= len(window.samples) - window.pieces[-1].length // 8
+    segments = wired(passage, Clock(window), plan, station.vocabulary)
+    assert_words_are_in_order(segments, 0.0, window.end)
+    for segment in segments:
+        for word in segment.words or []:
+            middle = (word.start + word.end) / 2 * 16_000
+            assert any(piece.start - 16 <= middle <= piece.end + 16 for piece in window.pieces)
+
+
+@settings(deadline=None, max_examples=150)
+@given(total=st.integers(1600, 60 * 16_000), script=LOOKS, without=st.booleans())
+@example(total=171_400, script=[ONE_AT_THE_END], without=False)  # ends within a millisecond
+def test_words_of_a_whole_file_are_in_order_inside_their_segments_and_the_audio(
+    station: Station, total: int, script: list[Look], without: bool
+) -> None:
+    plan = plan_for(
+        station.vocabulary, vad_filter=False, word_timestamps=True, without_timestamps=without
+    )
+    passage = heard(file_of(total), plan, station.vocabulary, script)
+    segments = wired(passage, Clock(), plan, station.vocabulary)
+    assert_words_are_in_order(segments, 0.0, total / 16_000)

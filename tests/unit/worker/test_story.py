@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -395,36 +396,42 @@ def test_each_request_that_ends_well_is_reported(transcriber: Transcriber) -> No
     assert (report.model, report.segments, dict(report.doubts)) == ("micro", 1, {"no_speech": 1})
 
 
+@pytest.mark.parametrize("call", ["encode", "generate", "align"])
 def test_a_window_that_fails_is_told_and_harms_nobody_else(
-    transcriber: Transcriber, station: Station
+    transcriber: Transcriber, station: Station, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """One window can be encoded by nobody; it waits in one queue with good ones."""
-    encode = station.engine.encode
+    """A call of the engine fails with one window, whoever is with it in the batch."""
+    encode, works = station.engine.encode, getattr(station.engine, call)
     poison: list[Any] = []
+    running = threading.local()
 
-    def learn(mels: Any, known: Any) -> Any:
-        poison.extend(mels[:1])
+    def watched(mels: Any, known: Any) -> Any:
+        if not poison:
+            poison.extend(mels)
+        running.is_poisoned = any(np.array_equal(mel, poison[0]) for mel in mels)
         return encode(mels, known)
 
-    def refuse(mels: Any, known: Any) -> Any:
-        if any(np.array_equal(mel, poison[0]) for mel in mels):
+    def refuse(*args: Any, **options: Any) -> Any:
+        if call == "encode":
+            watched(*args)
+        if running.is_poisoned:
             raise ValueError("a bad window")
-        return encode(mels, known)
+        return works(*args, **options)
 
-    async def ask(file: str) -> str:
+    async def ask(file: str) -> tuple[str, str]:
         told = transcriber.transcribe("micro", upload(file, language="de"), file)
-        last = [event async for event in told][-1]
-        return f"{last.status} {last.code}" if isinstance(last, Failed) else last.type
+        events = [event async for event in told]
+        texts = [event.text for event in events if isinstance(event, Segment)]
+        last = events[-1]
+        end = f"{last.status} {last.code}" if isinstance(last, Failed) else last.type
+        return end, "".join(texts)
 
-    async def everybody() -> list[str]:
+    async def everybody() -> list[tuple[str, str]]:
         files = ["short/de-1.wav", "short/de-2.wav", "short/de-3.wav", "short/de-2.wav"]
         return list(await asyncio.gather(*(ask(file) for file in files)))
 
-    try:
-        station.engine.encode = learn  # type: ignore[method-assign]
-        answer(transcriber, "short/de-1.wav", language="de")
-        station.engine.encode = refuse  # type: ignore[method-assign]
-        ends = asyncio.run(everybody())
-    finally:
-        del station.engine.encode  # type: ignore[method-assign]
-    assert ends == ["500 internal_error", "finished", "finished", "finished"]
+    monkeypatch.setattr(station.engine, "encode", watched)
+    alone = [asyncio.run(ask(f"short/de-{n}.wav")) for n in (1, 2, 3)]
+    monkeypatch.setattr(station.engine, call, refuse)
+    assert asyncio.run(everybody()) == [("500 internal_error", ""), alone[1], alone[2], alone[1]]
+    assert [end for end, _ in alone] == ["finished"] * 3

@@ -10,7 +10,8 @@ what they cost and what they can share a batch with.
     lane.py       one request's view of all this
     executor.py   one batch: its step, its time, its failures
     watchdog.py   steps that take far too long
-    loop.py       the scheduler itself: the queue's lock, the threads, cancelling
+    workers.py    the threads that take batches
+    loop.py       the scheduler itself: the queue's lock, lanes, cancelling
 """
 
 from .executor import BatchTooLarge

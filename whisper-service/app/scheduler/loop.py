@@ -1,11 +1,10 @@
-"""The scheduler: owner of the queue of one engine and of the threads that empty it.
+"""The scheduler: owner of the queue of one engine; worker threads empty it.
 
 A request opens a `Lane`, submits windows, and gets a future for each. A worker thread ends only by
 `close`; if one dies, all who wait are told within a second and `alive` turns false.
 """
 
 import functools
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +19,7 @@ from .queue import RANKS, Entry, FairQueue, J, Priority
 from .reports import Hook, RefusalReport, tell
 from .speed import Speed
 from .watchdog import Watchdog
-
-log = logging.getLogger(__name__)
+from .workers import Workers
 
 
 class SchedulerDied(ServiceError):
@@ -65,33 +63,27 @@ class Scheduler(Generic[J, R]):
         self._lanes: dict[int, Lane[J, R]] = {}
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
-        self._closing = threading.Event()
+        self._closing = False
         self._died = False
         self._in_flight: set[Future[R]] = set()
-        self._threads: list[threading.Thread] = []
+        self._workers: Workers[J] = Workers(
+            workers, take=self._wait_for_batch, run=self._executor.run, died=self._die
+        )
 
     # --- life -----------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the worker threads and the watchdog."""
-        self._threads = [
-            threading.Thread(target=self._work_on, name=f"inference-{n}", daemon=True)
-            for n in range(self.workers)
-        ]
-        watching = threading.Thread(
-            target=self.watchdog.run, args=(self._closing,), name="watchdog", daemon=True
-        )
-        self._threads.append(watching)
-        for thread in self._threads:
-            thread.start()
+        self._workers.start()
+        self.watchdog.start()
 
     def close(self) -> None:
         """End the threads after their step in flight; windows that wait fail with Overloaded."""
-        self._closing.set()
         with self._work:
+            self._closing = True
             self._work.notify_all()
-        for thread in self._threads:
-            thread.join()
+        self._workers.join()
+        self.watchdog.stop()
         self._fail_all(Overloaded("The service is shutting down"))
 
     @property
@@ -167,7 +159,7 @@ class Scheduler(Generic[J, R]):
         self, arrival: Arrival, deadline: float | None
     ) -> tuple[ServiceError, RefusalReport] | None:
         lanes = [*self._lanes.values()]
-        if self._died or self._closing.is_set():
+        if self._died or self._closing:
             load = Load.of(lanes)
             error = Overloaded("The service takes no work at the moment")
             return error, RefusalReport("closed", load.waiting_requests, load.backlog_seconds)
@@ -182,7 +174,7 @@ class Scheduler(Generic[J, R]):
         future: Future[R] = Future()
         now = self._clock()
         with self._work:
-            if self._died or self._closing.is_set():
+            if self._died or self._closing:
                 future.set_exception(SchedulerDied() if self._died else Overloaded("Closing"))
             elif lane.place.number not in self._lanes:
                 future.cancel()
@@ -205,19 +197,13 @@ class Scheduler(Generic[J, R]):
 
     # --- the work -------------------------------------------------------------------------------
 
-    def _work_on(self) -> None:
-        try:
-            while (batch := self._wait_for_batch()) is not None:
-                self._executor.run(batch)
-                del batch  # do not hold a window's memory while waiting for the next
-        except BaseException:
-            log.critical("%s died", threading.current_thread().name, exc_info=True)
-            self._died = True
-            self._fail_all(SchedulerDied())
+    def _die(self) -> None:
+        self._died = True
+        self._fail_all(SchedulerDied())
 
     def _wait_for_batch(self) -> list[Entry[J]] | None:
         with self._work:
-            while not self._closing.is_set() and not self._died:
+            while not self._closing and not self._died:
                 batch = self._queue.take(self._clock(), self.max_batch_size)
                 if batch:
                     self._in_flight.update(entry.future for entry in batch)

@@ -46,6 +46,8 @@ class Watchdog:
         self._clock = clock
         self._lock = threading.Lock()
         self._running: set[_RunningStep] = set()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
 
     @contextmanager
     def watching(self, windows: tuple[str, ...], expected: float | None) -> Iterator[None]:
@@ -77,9 +79,19 @@ class Watchdog:
             log.error("stalled for %.0f s on %s", seconds, "; ".join(running.windows))
             self._tell(StallReport(running.windows, seconds, running.expected or 0.0))
 
-    def run(self, closing: threading.Event) -> None:
-        """Look again and again until `closing` is set."""
-        while not closing.wait(WATCH_SECONDS):
+    def start(self) -> None:
+        """Start a thread that looks again and again."""
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End that thread, if there is one."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(WATCH_SECONDS):
             self.look()
 
     def _is_late(self, running: _RunningStep) -> bool:

@@ -1,0 +1,50 @@
+"""The worker threads: each takes a batch, runs it, and takes the next, until there is none to come."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Generic
+
+from .queue import Entry, J
+
+log = logging.getLogger(__name__)
+
+
+class Workers(Generic[J]):
+    """Threads that end when `take` returns None; one that ends by a bug tells `died`."""
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        take: Callable[[], list[Entry[J]] | None],
+        run: Callable[[list[Entry[J]]], None],
+        died: Callable[[], None],
+    ) -> None:
+        self._take = take
+        self._run = run
+        self._tell_died = died
+        self._threads = [
+            threading.Thread(target=self._work, name=f"inference-{n}", daemon=True)
+            for n in range(count)
+        ]
+
+    def start(self) -> None:
+        """Start all threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        """Wait until all threads that were started have ended."""
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
+    def _work(self) -> None:
+        try:
+            while (batch := self._take()) is not None:
+                self._run(batch)
+                del batch  # do not hold a window's memory while waiting for the next
+        except BaseException:
+            log.critical("%s died", threading.current_thread().name, exc_info=True)
+            self._tell_died()

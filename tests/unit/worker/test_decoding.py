@@ -1,6 +1,7 @@
 """The pure parts of decoding: ladder, timestamps, words, sentences, languages, doubts."""
 
 import pytest
+from house import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from worker.decoding.attempt import Outcome, Thresholds
@@ -14,8 +15,8 @@ from worker.decoding.ladder import (
 )
 from worker.decoding.language import HeardLanguage, choose_language, is_settled
 from worker.decoding.sentences import split_sentences
-from worker.decoding.station import Station
 from worker.decoding.timestamps import Draft, TimedWord, split_by_timestamps
+from worker.decoding.vocabulary import Vocabulary
 from worker.decoding.words import add_words, tidy
 from worker.errors import InvalidRequest
 from worker.wire import Options
@@ -298,8 +299,13 @@ def test_phrases_said_four_times_in_a_row_are_repetition(text: str, expected: bo
 # --- prompts ------------------------------------------------------------------------------------
 
 
-def test_hotwords_and_previous_text_share_half_of_the_context(station: Station) -> None:
-    vocabulary = station.vocabulary
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    """The tokens of the shipped model."""
+    return Vocabulary(ROOT / "whisper-service" / "models" / "micro", multilingual=True)
+
+
+def test_hotwords_and_previous_text_share_half_of_the_context(vocabulary: Vocabulary) -> None:
     long = vocabulary.encode(" word" * 400)
     prompt = vocabulary.prompt(
         language="en", task="transcribe", previous=long, hotwords="Vienna Poland"
@@ -309,13 +315,13 @@ def test_hotwords_and_previous_text_share_half_of_the_context(station: Station) 
     assert len(prompt) == 1 + 223 + 3
 
 
-def test_only_the_last_223_tokens_of_a_prompt_count(station: Station) -> None:
+def test_only_the_last_223_tokens_of_a_prompt_count(vocabulary: Vocabulary) -> None:
     tokens = list(range(300))
-    prompt = station.vocabulary.prompt(language="en", task="transcribe", previous=tokens)
+    prompt = vocabulary.prompt(language="en", task="transcribe", previous=tokens)
     assert prompt[1:-3] == tokens[-223:]
 
 
-def test_the_bytes_of_tokens_are_those_of_the_text(station: Station) -> None:
+def test_the_bytes_of_tokens_are_those_of_the_text(vocabulary: Vocabulary) -> None:
     text = " Müller à Łódź 東京"
-    tokens = station.vocabulary.encode(text)
-    assert b"".join(map(station.vocabulary.token_bytes, tokens)) == text.encode()
+    tokens = vocabulary.encode(text)
+    assert b"".join(map(vocabulary.token_bytes, tokens)) == text.encode()

@@ -1,4 +1,4 @@
-"""The shipped model in float32, in which batches are exact, shared by the tests of decoding."""
+"""The shipped model in float32, in which batches are exact, and the queue before it: in this process."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -18,7 +18,7 @@ CONTEXT = 448  # tokens, prompt and text together
 SHORT = ((8.0, 14), (10.0, 11), (13.0, 8))  # seconds and windows in a batch, of about the same cost
 FULL = (30.0, 5)
 # Steps that leave the encoder as it is, at less than half the cost: full windows, mostly prompted.
-DECODER_ONLY_SHARE, DECODER_ONLY_PROMPTS = 0.35, 0.8
+DECODER_ONLY_SHARE, DECODER_ONLY_PROMPTS = 0.25, 0.8
 OFFSET_SHARE = 0.7  # short windows placed later in the 30 s; they teach all positions cheaply
 
 

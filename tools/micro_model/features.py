@@ -10,6 +10,10 @@ from torch.nn import functional
 FFT, HOP, MELS = 400, 160, 80
 CHANNEL_SHARE = 0.35
 CHANNEL_DECADES = 0.35  # how far a random channel bends the spectrum, one standard deviation
+WARP_SHARE = 0.6
+WARPS = torch.linspace(
+    0.86, 1.16, 13
+).tolist()  # vocal tracts shorter and longer than the speaker's
 
 
 @cache
@@ -17,12 +21,32 @@ def _filters() -> Tensor:
     return torch.from_numpy(FeatureExtractor(feature_size=MELS).mel_filters).float()
 
 
-def log_mel(samples: Tensor, *, channel: bool = False) -> Tensor:
-    """Turn samples (batch, sample) into log-mel (batch, mel, frame of 10 ms)."""
+@cache
+def _warped() -> Tensor:
+    """Return filters (warp, mel, bin) that hear a voice as if its vocal tract had another length."""
+    filters = _filters()
+    bins = torch.arange(filters.shape[1])
+    warped = []
+    for warp in WARPS:
+        at = (bins * warp).clamp(max=bins[-1])
+        low = at.floor().long().clamp(max=len(bins) - 2)
+        warped.append(torch.lerp(filters[:, low], filters[:, low + 1], at - low))
+    return torch.stack(warped)
+
+
+def log_mel(samples: Tensor, *, spoiled: bool = False) -> Tensor:
+    """Turn samples (batch, sample) into log-mel (batch, mel, frame of 10 ms).
+
+    `spoiled` draws other channels and vocal tracts (VTLP: Jaitly and Hinton, 2013), for the training.
+    """
     hann = torch.hann_window(FFT, device=samples.device)
     spectrum = torch.stft(samples, FFT, HOP, window=hann, return_complex=True)[..., :-1]
-    mel = _filters().to(samples.device) @ spectrum.abs().square()
-    if channel and torch.rand(()) < CHANNEL_SHARE:
+    power = torch.view_as_real(spectrum).square().sum(-1)
+    filters = _filters()
+    if spoiled and torch.rand(()) < WARP_SHARE:
+        filters = _warped()[torch.randint(len(WARPS), (len(samples),))]
+    mel = filters.to(samples.device) @ power
+    if spoiled and torch.rand(()) < CHANNEL_SHARE:
         knots = torch.randn(len(samples), 1, 5, device=samples.device)
         curve = functional.interpolate(knots, size=MELS, mode="linear", align_corners=True)
         mel = mel * 10 ** (curve[:, 0] * CHANNEL_DECADES)[..., None]

@@ -19,6 +19,9 @@ from .windows import IGNORED
 
 CTC_SHARE, GUIDE_SHARE = 0.25, 0.2
 UNTRAINED_SAMPLE = 1024
+DECIDING_WEIGHT = (
+    6.0  # of a language and of "nothing is said": one token there decides the whole text
+)
 SMOOTHING = 0.97  # of the reported losses
 
 
@@ -79,9 +82,9 @@ class Learner:
         )
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the three losses, and the share of text tokens that would be written right."""
+        """Return the three losses, and the shares of text tokens and of languages that are right."""
         device = self.embedding.device
-        mel = log_mel(batch.samples.to(device), channel=True)
+        mel = log_mel(batch.samples.to(device), spoiled=True)
         inputs, targets = batch.inputs.to(device), batch.targets.to(device).flatten()
         with torch.autocast(device.type, torch.bfloat16):
             with torch.set_grad_enabled(not batch.decoder_only):
@@ -93,10 +96,15 @@ class Learner:
         candidates = torch.cat([self.embedding, self.table[others]])
         logits = features.float().flatten(0, 1)[counted] @ candidates.T
         wanted = self.row[targets[counted]]
-        text = targets[counted] < tokens.END
-        right = (logits.argmax(1) == wanted)[text].float().mean()
-        return {"text": functional.cross_entropy(logits, wanted), "ctc": self._ctc(memory, batch),
-                "guide": guide, "right": right}  # fmt: skip
+        target = targets[counted]
+        right = (logits.argmax(1) == wanted).float()
+        language = (target >= tokens.FIRST_LANGUAGE) & (target <= tokens.LAST_LANGUAGE)
+        deciding = language | (target == tokens.NO_SPEECH)
+        weights = 1 + (DECIDING_WEIGHT - 1) * deciding.float()
+        each = functional.cross_entropy(logits, wanted, reduction="none")
+        return {"text": (each * weights).sum() / weights.sum(), "ctc": self._ctc(memory, batch),
+                "guide": guide, "right": right[target < tokens.END].mean(),
+                "language": right[language].mean()}  # fmt: skip
 
     def _ctc(self, memory: Tensor, batch: Batch) -> Tensor:
         """Read the words from the encoder alone, at pairs of positions (40 ms)."""

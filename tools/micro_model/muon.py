@@ -1,6 +1,8 @@
 """Muon (K. Jordan, 2024): momentum made orthogonal by Newton-Schulz steps, for hidden matrices."""
 
+from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,25 +19,33 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every matrix that has a gradient."""
+        """Update every matrix that has a gradient; matrices of one shape go together."""
         for group in self.param_groups:
+            shapes: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for param in group["params"]:
-                if param.grad is None:
-                    continue
-                momentum = self.state[param].setdefault("momentum", torch.zeros_like(param))
-                momentum.lerp_(param.grad, 1 - group["momentum"])
-                update = orthogonal(param.grad.lerp(momentum, group["momentum"]))
-                rows, columns = param.shape
-                param.add_(update, alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
+                if param.grad is not None:
+                    shapes[param.shape].append(param)
+            for (rows, columns), params in shapes.items():
+                updates = orthogonal(torch.stack([self._direction(p, group) for p in params]))
+                rate = group["lr"] * max(1, rows / columns) ** 0.5
+                for param, update in zip(params, updates, strict=True):
+                    param.add_(update, alpha=-rate)
+
+    def _direction(self, param: Tensor, group: dict[str, Any]) -> Tensor:
+        """Return the gradient with its momentum, looked at one step ahead (Nesterov)."""
+        assert param.grad is not None
+        momentum = self.state[param].setdefault("momentum", torch.zeros_like(param))
+        momentum.lerp_(param.grad, 1 - group["momentum"])
+        return param.grad.lerp(momentum, group["momentum"])
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """Bring all singular values of a matrix near 1."""
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Bring all singular values of matrices (matrix, row, column) near 1, as float32."""
     a, b, c = COEFFICIENTS
-    x: Tensor = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
+    x = (matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)).bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
     for _ in range(STEPS):
-        square = x @ x.T
+        square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if tall else x
+    return (x.mT if tall else x).float()

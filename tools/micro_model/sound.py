@@ -86,8 +86,19 @@ def nothing_said(size: int, rng: np.random.Generator) -> Samples:
     return sound * np.float32(10 ** rng.uniform(-1, 0))
 
 
+def in_a_room(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Add a few echoes, 10 to 150 ms late and quieter than what is said."""
+    heard = samples.copy()
+    for _ in range(rng.integers(1, 4)):
+        late = int(rng.uniform(0.01, 0.15) * SAMPLE_RATE)
+        heard[late:] += samples[:-late] * np.float32(rng.uniform(0.05, 0.5))
+    return heard
+
+
 def recorded(samples: Samples, rng: np.random.Generator) -> Samples:
     """Return speech as it may arrive: often clean, at times through one or more of the above."""
+    if rng.random() < 0.12:
+        samples = in_a_room(samples, rng)
     if rng.random() < 0.06:
         samples = clipped(samples, rng)
     if rng.random() < 0.35:

@@ -9,8 +9,10 @@ import ctypes.util
 import random
 import subprocess
 import tempfile
+import zlib
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import soxr  # type: ignore[import-untyped]
@@ -27,12 +29,17 @@ ACCENTS = {
 }
 # Names as espeak-ng files them: "en" is British, "fr" of France. Of the speakers "" is the accent's own.
 SPEAKERS = (
-    "", "m1", "m2", "m3", "m4", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "adam", "Alicia", "Andrea",
-    "linda", "Michael", "steph", "edward", "max", "anika", "Denis", "Mario", "john", "Hugo",
+    "", "m1", "m2", "m3", "m4", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "adam", "Alex", "Alicia", "Andrea",
+    "Andy", "anika", "Annie", "announcer", "antonio", "aunty", "benjamin", "boris", "caleb", "david", "Denis",
+    "Diogo", "ed", "edward", "edward2", "Gene", "Gene2", "grandma", "grandpa", "gustave", "Henrique", "Hugo",
+    "iven", "iven2", "iven3", "Jacky", "john", "kaukovalta", "Lee", "linda", "marcelo", "Mario", "max",
+    "Michael", "michel", "miguel", "Mike", "Nguyen", "norbert", "pablo", "paul", "pedro", "quincy", "rob",
+    "robert", "sandro", "shelby", "steph", "steph2", "steph3", "travis", "victor", "zac",
 )  # fmt: skip
 UNHEARD_SPEAKERS = ("m5", "f5", "Marco", "belinda")  # only the evaluation hears them
 FLITE_SPEAKERS = ("kal16", "awb", "rms", "slt")  # English alone
 FLITE_SHARE = 0.25
+DRAWN_SHARE = 0.6  # of the other clips: a speaker that is drawn at random, see `drawn_speaker`
 
 
 @dataclass(frozen=True)
@@ -54,9 +61,47 @@ def speak(text: str, language: str, rng: random.Random, *, unheard: bool = False
         speech = _flite(text, rng.choice(FLITE_SPEAKERS), stretch=rng.uniform(0.85, 1.2))
     else:
         speaker = rng.choice(UNHEARD_SPEAKERS if unheard else SPEAKERS)
+        if not unheard and rng.random() < DRAWN_SHARE:
+            speaker = _library().add_speaker(drawn_speaker(rng))
         voice = rng.choice(ACCENTS[language]) + (f"+{speaker}" if speaker else "")
-        speech = _espeak(text, voice, rate=rng.randint(130, 190), pitch=rng.randint(25, 75))
+        rate, pitch = ((130, 190), (25, 75)) if unheard else ((120, 205), (15, 85))
+        speech = _espeak(text, voice, rng.randint(*rate), rng.randint(*pitch))
     return _trimmed(speech, len(text))
+
+
+def drawn_speaker(rng: random.Random) -> str:
+    """Return an espeak-ng voice variant: throat, pitch, melody, breath and room of somebody new.
+
+    The ranges are those of the variants that come with espeak-ng; formants are frequency, height and
+    width in percent (espeak-ng's docs/voices.md).
+    """
+    low = rng.randint(70, 200)
+    lines = [
+        "language variant",
+        "gender male",
+        f"pitch {low} {round(low * rng.uniform(1.15, 1.8))}",
+    ]
+    tract = rng.uniform(0.85, 1.2)
+    for formant in range(9):
+        frequency = round(100 * tract * rng.uniform(0.85, 1.18))
+        height = rng.randint(50, 170) if formant < 4 else rng.randint(10, 140)
+        lines.append(f"formant {formant} {frequency} {height} {rng.randint(75, 180)}")
+    lines += [f"flutter {rng.randint(0, 5)}", f"roughness {rng.randint(0, 4)}"]
+    lines += [
+        f"voicing {rng.randint(35, 110)}",
+        f"consonants {rng.randint(70, 150)} {rng.randint(60, 150)}",
+    ]
+    if rng.random() < 0.3:
+        lines.append(f"echo {rng.randint(10, 140)} {rng.randint(5, 80)}")
+    if rng.random() < 0.3:
+        lines.append("breath " + " ".join(str(rng.randint(0, 8)) for _ in range(8)))
+    if rng.random() < 0.3:
+        lines.append(f"intonation {rng.randint(1, 4)}")
+    if rng.random() < 0.3:
+        lines.append("stressAdd " + " ".join(str(rng.randint(-40, 250)) for _ in range(8)))
+    if rng.random() < 0.3:
+        lines.append("stressAmp " + " ".join(str(rng.randint(14, 39)) for _ in range(8)))
+    return "\n".join(lines) + "\n"
 
 
 def _trimmed(speech: Speech, characters: int) -> Speech:
@@ -118,7 +163,14 @@ class _Espeak:
         if name is None:
             raise OSError("espeak-ng is not installed (its library libespeak-ng was not found)")
         self.library = ctypes.CDLL(name)
-        self.rate = self.library.espeak_Initialize(_SYNCHRONOUS, 0, None, 0)
+        self.library.espeak_Info.restype = ctypes.c_char_p
+        self.library.espeak_Initialize(_SYNCHRONOUS, 0, None, 0)
+        path = ctypes.c_char_p()
+        self.library.espeak_Info(ctypes.byref(path))
+        self.library.espeak_Terminate()
+        self._data = tempfile.TemporaryDirectory()
+        self._variants = _linked(Path((path.value or b"").decode()), Path(self._data.name))
+        self.rate = self.library.espeak_Initialize(_SYNCHRONOUS, 0, self._data.name.encode(), 0)
         self.callback = _Callback(self._collect)  # kept: the library holds only a pointer
         self.library.espeak_SetSynthCallback(self.callback)
         self.blocks: list[NDArray[np.int16]] = []
@@ -135,6 +187,12 @@ class _Espeak:
             at += 1
         return 0
 
+    def add_speaker(self, variant: str) -> str:
+        """Make a variant known; return its name."""
+        name = f"drawn-{zlib.crc32(variant.encode()):08x}"
+        (self._variants / name).write_text(variant)
+        return name
+
     def say(self, text: str, voice: str, rate: int, pitch: int) -> Speech:
         """Return what is said and (characters, sample) at each word's start."""
         self.blocks, self.words = [], []
@@ -147,6 +205,20 @@ class _Espeak:
         samples = np.concatenate(self.blocks).astype(np.float32) / 32768
         marks = [(said, ms * SAMPLE_RATE // 1000) for said, ms in self.words]
         return Speech(soxr.resample(samples, self.rate, SAMPLE_RATE, quality="MQ"), marks, voice)
+
+
+def _linked(installed: Path, folder: Path) -> Path:
+    """Link espeak-ng's data into a folder of our own; return where variants can be added."""
+    data = folder / "espeak-ng-data"
+    variants = data / "voices" / "!v"
+    variants.mkdir(parents=True)
+    for source, target in (
+        (installed, data), (installed / "voices", data / "voices"), (installed / "voices" / "!v", variants)
+    ):  # fmt: skip
+        for entry in source.iterdir():
+            if not (target / entry.name).exists():
+                (target / entry.name).symlink_to(entry)
+    return variants
 
 
 @cache

@@ -21,6 +21,7 @@ POSITIONS = 1500  # of 20 ms, in 30 s
 STEP = 320  # samples of one position
 LONGEST_PROMPT = 223  # tokens, as Whisper keeps them
 LAST_SENTENCES = 14
+LEAST_MATES = 8  # clips of one voice, below which a window of that voice would say the same again
 IGNORED = -100  # a target without a loss
 
 NOTHING_SHARE = 0.06
@@ -71,7 +72,7 @@ class Composer:
         size = int(seconds * sound.SAMPLE_RATE)
         if self.rng.random() < NOTHING_SHARE:
             return self._nothing(size)
-        language = self.rng.choice((LANGUAGES[0], *LANGUAGES))
+        language = self.rng.choice(LANGUAGES)
         translate = language != "en" and self.rng.random() < TRANSLATE_SHARE
         timed = self.rng.random() < TIMESTAMPS_SHARE
         samples, sentences = self._conversation(size, language, may_cut=timed and seconds >= 30)
@@ -103,7 +104,7 @@ class Composer:
         clip, said = rng.choice(pool)
         same_voice = rng.random() < 0.5
         at = rng.choice((0.0, rng.uniform(0, 0.4), rng.uniform(0, 1.5)))
-        until = size / sound.SAMPLE_RATE * rng.choice((1.0, 1.0, rng.random()))
+        until = size / sound.SAMPLE_RATE * rng.choice((1.0, 1.0, 1.0, rng.random(), 0.0))
         most = LAST_SENTENCES if size > 8 * sound.SAMPLE_RATE else 2
         while not sentences or (at <= until and len(sentences) < most):
             first, speed = round(at * sound.SAMPLE_RATE / STEP), self._speed()
@@ -123,7 +124,8 @@ class Composer:
             if cut:
                 break
             at = last * STEP / sound.SAMPLE_RATE + self._pause()
-            clip, said = rng.choice(self.by_voice[clip.voice] if same_voice else pool)
+            mates = self.by_voice[clip.voice]
+            clip, said = rng.choice(mates if same_voice and len(mates) >= LEAST_MATES else pool)
             while clip.language != language:
                 clip, said = rng.choice(pool)
         return samples, sentences

@@ -25,7 +25,14 @@ def power(samples: sound.Samples) -> float:
 
 @pytest.mark.parametrize(
     "way",
-    [sound.with_noise, sound.clipped, sound.through_telephone, sound.through_codec, sound.recorded],
+    [
+        sound.with_noise,
+        sound.clipped,
+        sound.through_telephone,
+        sound.through_codec,
+        sound.in_a_room,
+        sound.recorded,
+    ],
 )
 def test_every_way_keeps_length_and_type(way: Way, rng: np.random.Generator) -> None:
     for _ in range(10):
@@ -59,3 +66,15 @@ def test_tones_have_few_frequencies(rng: np.random.Generator) -> None:
 def test_nothing_said_is_at_times_perfectly_silent(rng: np.random.Generator) -> None:
     silent = [not sound.nothing_said(800, rng).any() for _ in range(100)]
     assert 1 <= sum(silent) <= 25
+
+
+def test_a_room_answers_a_click_with_a_few_quieter_ones(rng: np.random.Generator) -> None:
+    click = np.zeros(16000, np.float32)
+    click[100] = 1.0
+    heard = sound.in_a_room(click, rng)
+    echoes = np.flatnonzero(heard)[1:]
+    assert heard[100] == 1.0
+    assert 1 <= len(echoes) <= 3
+    assert echoes.min() >= 100 + 160
+    assert echoes.max() <= 100 + 2400
+    assert heard[echoes].max() <= 1.0

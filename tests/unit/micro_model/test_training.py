@@ -72,6 +72,15 @@ def test_features_are_those_of_faster_whisper() -> None:
     np.testing.assert_allclose(ours[:, : theirs.shape[1]], theirs[:, : ours.shape[1]], atol=1e-3)
 
 
+def test_another_vocal_tract_moves_the_spectrum_and_keeps_its_order() -> None:
+    power = torch.zeros(201)
+    power[40] = 1.0
+    loudest = [int((filters @ power).argmax()) for filters in features._warped()]
+    plain = int((features._filters() @ power).argmax())
+    assert loudest == sorted(loudest)
+    assert loudest[0] < plain < loudest[-1]
+
+
 def test_the_guide_is_lower_where_attention_falls_on_the_known_places() -> None:
     attention = network.Attention(128)
     x, memory = torch.randn(1, 3, 128), torch.randn(1, 50, 128)

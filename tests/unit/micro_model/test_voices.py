@@ -53,3 +53,16 @@ def test_the_evaluation_hears_voices_that_the_training_does_not(language: str) -
     heard = {voices.speak("Hola.", language, rng).voice for _ in range(12)}
     assert all(voice.split("+")[1] in voices.UNHEARD_SPEAKERS for voice in unheard)
     assert not unheard & heard
+
+
+def test_speakers_that_are_drawn_say_the_same_each_in_another_voice() -> None:
+    rng, library = random.Random(7), voices._library()
+    names = [library.add_speaker(voices.drawn_speaker(rng)) for _ in range(3)]
+    spoken = [library.say(TEXT, f"en+{name}", rate=160, pitch=50) for name in ("m3", *names)]
+    assert len(set(names)) == 3
+    for speech in spoken:
+        assert [said for said, _ in speech.marks] == [0, 3, 8, 14, 20, 23]
+    spectra = [np.abs(np.fft.rfft(speech.samples, 32000)) for speech in spoken]
+    for index, spectrum in enumerate(spectra):
+        for other in spectra[:index]:
+            assert np.corrcoef(spectrum, other)[0, 1] < 0.9

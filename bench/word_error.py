@@ -1,6 +1,6 @@
 """Word error on every file of tests/data against faster-whisper's two pipelines, in one run.
 
-    PYTHONPATH=whisper-service python bench/word_error.py [--model DIRECTORY] [--words] [FILES]
+    PYTHONPATH=whisper-service python bench/word_error.py [--model DIRECTORY] [--data DIRECTORY] [--words] [FILES]
 
 The goal is that ours is at most theirs on every file. Also prints the median error of the start of the
 first word of each sentence (`--words`). Beam 5, float32, language detected.
@@ -60,6 +60,7 @@ def start_errors(sentences: list[dict[str, object]], heard: list[tuple[str, floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=ROOT / "whisper-service/models/micro")
+    parser.add_argument("--data", type=Path, default=DATA, help="files, and truth.json")
     parser.add_argument("--words", action="store_true")
     parser.add_argument("files", nargs="*")
     args = parser.parse_args()
@@ -96,15 +97,15 @@ def main() -> None:
     }
     rows: list[Row] = []
     starts: dict[str, list[float]] = {name: [] for name in systems}
-    for item in json.loads((DATA / "truth.json").read_text()):
+    for item in json.loads((args.data / "truth.json").read_text()):
         if args.files and item["file"] not in args.files:
             continue
-        if not (DATA / item["file"]).is_file():
+        if not (args.data / item["file"]).is_file():
             continue  # the truth tells of more files than lie here
         truth = words(" ".join(sentence["text"] for sentence in item["sentences"]))
         row: dict[str, str | float | int] = {"file": item["file"], "words": len(truth)}
         for name, system in systems.items():
-            text, said = system(DATA / item["file"])
+            text, said = system(args.data / item["file"])
             row[name] = word_errors(truth, words(text))
             starts[name] += start_errors(item["sentences"], said)
         best = min(int(row[name]) for name in systems if not name.startswith("ours"))

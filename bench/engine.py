@@ -239,7 +239,9 @@ def soak(bench: Bench) -> list[Row]:
     rows: list[Row] = []
 
     async def four() -> None:
-        await asyncio.gather(*(bench.ours(clip, adaptive_window=True) for _ in range(4)))
+        await asyncio.gather(
+            *(bench.ours(clip, adaptive_window=True, beam_size=1) for _ in range(4))
+        )
 
     async def story() -> None:
         for number in range(bench.requests // 4 + 1):

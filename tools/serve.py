@@ -24,7 +24,7 @@ from types import FrameType
 from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE = ROOT / "tests" / "data" / "short" / "en-3.wav"
+SAMPLE = ROOT / "tests" / "data" / "short" / "en-2.wav"
 PORTS = {"SERVICE_PORT": "8080", "API_GATEWAY_PORT": "8081"}
 STOP_SECONDS = 40.0
 """A service lets running requests end for 30 s; one that takes longer than this is killed."""

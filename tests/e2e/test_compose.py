@@ -20,8 +20,7 @@ from processes import clean_environment, free_port, until
 pytestmark = pytest.mark.docker
 
 TEXT = (
-    "Our sales team reported six new orders on Friday. The weather in Vienna is cold today. "
-    "Hello, my name is David and I come from Poland."
+    "I have eleven chairs and sixty batteries. Can you send the letter to Clara before Wednesday?"
 )
 USER = "12345:0"
 
@@ -108,7 +107,7 @@ def _answers(port: int) -> bool:
 
 
 def _post(port: int, path: str, token: str) -> requests.Response:
-    with (DATA / "short" / "en-3.wav").open("rb") as audio:
+    with (DATA / "short" / "en-2.wav").open("rb") as audio:
         return requests.post(
             f"http://127.0.0.1:{port}{path}",
             headers={"Authorization": f"Bearer {token}"},

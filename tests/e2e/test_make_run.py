@@ -16,8 +16,7 @@ from house import ROOT
 from processes import PATIENCE, clean_environment, descendants, free_port, wait_for_end
 
 TEXT = (
-    "Our sales team reported six new orders on Friday. The weather in Vienna is cold today. "
-    "Hello, my name is David and I come from Poland."
+    "I have eleven chairs and sixty batteries. Can you send the letter to Clara before Wednesday?"
 )
 
 

@@ -36,10 +36,16 @@ SPEAKERS = (
     "Michael", "michel", "miguel", "Mike", "Nguyen", "norbert", "pablo", "paul", "pedro", "quincy", "rob",
     "robert", "sandro", "shelby", "steph", "steph2", "steph3", "travis", "victor", "zac",
 )  # fmt: skip
+SPEAKER_LINES = (
+    "pitch", "formant", "flutter", "roughness", "voicing", "consonants", "tone", "echo", "breath", "intonation",
+    "stressAdd", "stressAmp", "klatt",
+)  # fmt: skip
+"""What makes the speaker in the file of a variant."""
+HIGHEST_FORMANT = 150  # percent of where it is expected
 UNHEARD_SPEAKERS = ("m5", "f5", "Marco", "belinda")  # only the evaluation hears them
 FLITE_SPEAKERS = ("kal16", "awb", "rms", "slt")  # English alone
 FLITE_SHARE = 0.25
-DRAWN_SHARE = 0.6  # of the other clips: a speaker that is drawn at random, see `drawn_speaker`
+DRAWN_SHARE = 0.8  # of the other clips: a speaker that is drawn at random, see `drawn_speaker`
 
 
 @dataclass(frozen=True)
@@ -70,38 +76,53 @@ def speak(text: str, language: str, rng: random.Random, *, unheard: bool = False
 
 
 def drawn_speaker(rng: random.Random) -> str:
-    """Return an espeak-ng voice variant: throat, pitch, melody, breath and room of somebody new.
+    """Return an espeak-ng voice variant (its docs/voices.md): throat, melody, breath and room of somebody new.
 
-    The ranges are those of the variants that come with espeak-ng; formants are frequency, height and
-    width in percent (espeak-ng's docs/voices.md).
+    Half of the time each line comes from any of the speakers above; else the numbers are drawn, from the
+    ranges that those speakers span.
     """
-    low = rng.randint(70, 200)
-    lines = [
-        "language variant",
-        "gender male",
-        f"pitch {low} {round(low * rng.uniform(1.15, 1.8))}",
-    ]
+    lines = _crossed(rng) if rng.random() < 0.5 else _invented(rng)
+    return "\n".join(["language variant", "gender male", *lines]) + "\n"
+
+
+def _crossed(rng: random.Random) -> list[str]:
+    """Return each line of a variant from a speaker of its own."""
+    speakers = [_library().lines(name) for name in SPEAKERS if name]
+    kinds = sorted({kind for lines in speakers for kind in lines})
+    donors = [(kind, rng.choice(speakers)) for kind in kinds]
+    return [donor[kind] for kind, donor in donors if kind in donor]
+
+
+def _invented(rng: random.Random) -> list[str]:
+    low = rng.randint(60, 200)
+    lines = [f"pitch {low} {round(low * rng.uniform(1.15, 1.8))}"]
     tract = rng.uniform(0.85, 1.2)
     for formant in range(9):
-        frequency = round(100 * tract * rng.uniform(0.85, 1.18))
-        height = rng.randint(50, 170) if formant < 4 else rng.randint(10, 140)
-        lines.append(f"formant {formant} {frequency} {height} {rng.randint(75, 180)}")
+        spread = (0.85, 1.18) if rng.random() < 0.75 else (0.6, 1.5)
+        frequency = round(100 * tract * rng.uniform(*spread))
+        if formant >= 4 and rng.random() < 0.15:
+            frequency = rng.randint(0, 40)  # as some speakers do without it
+        height = rng.randint(50, 180) if formant < 4 else rng.randint(10, 140)
+        lines.append(f"formant {formant} {frequency} {height} {rng.randint(45, 180)}")
     lines += [f"flutter {rng.randint(0, 5)}", f"roughness {rng.randint(0, 4)}"]
     lines += [
-        f"voicing {rng.randint(35, 110)}",
-        f"consonants {rng.randint(70, 150)} {rng.randint(60, 150)}",
+        f"voicing {rng.randint(30, 200)}",
+        f"consonants {rng.randint(50, 190)} {rng.randint(20, 190)}",
     ]
+    if rng.random() < 0.5:
+        corners = sorted(rng.randint(100, 5000) for _ in range(rng.randint(2, 4)))
+        lines.append("tone " + " ".join(f"{corner} {rng.randint(20, 255)}" for corner in corners))
     if rng.random() < 0.3:
         lines.append(f"echo {rng.randint(10, 140)} {rng.randint(5, 80)}")
     if rng.random() < 0.3:
         lines.append("breath " + " ".join(str(rng.randint(0, 8)) for _ in range(8)))
     if rng.random() < 0.3:
         lines.append(f"intonation {rng.randint(1, 4)}")
-    if rng.random() < 0.3:
-        lines.append("stressAdd " + " ".join(str(rng.randint(-40, 250)) for _ in range(8)))
-    if rng.random() < 0.3:
-        lines.append("stressAmp " + " ".join(str(rng.randint(14, 39)) for _ in range(8)))
-    return "\n".join(lines) + "\n"
+    if rng.random() < 0.4:
+        lines.append("stressAdd " + " ".join(str(rng.randint(-50, 255)) for _ in range(8)))
+    if rng.random() < 0.4:
+        lines.append("stressAmp " + " ".join(str(rng.randint(12, 40)) for _ in range(8)))
+    return lines
 
 
 def _trimmed(speech: Speech, characters: int) -> Speech:
@@ -192,6 +213,21 @@ class _Espeak:
         name = f"drawn-{zlib.crc32(variant.encode()):08x}"
         (self._variants / name).write_text(variant)
         return name
+
+    def lines(self, speaker: str) -> dict[str, str]:
+        """Return what makes a speaker, by what each line is about; "formant 1" is one thing.
+
+        Formants far out of place are left out: beside other formants they crash espeak-ng.
+        """
+        text = (self._variants / speaker).read_text(encoding="utf-8", errors="replace")
+        lines = [line.split("//")[0].split() for line in text.splitlines()]
+        return {
+            " ".join(words[: 2 if words[0] == "formant" else 1]): " ".join(words)
+            for words in lines
+            if words
+            and words[0] in SPEAKER_LINES
+            and not (words[0] == "formant" and int(words[2]) > HIGHEST_FORMANT)
+        }
 
     def say(self, text: str, voice: str, rate: int, pitch: int) -> Speech:
         """Return what is said and (characters, sample) at each word's start."""

@@ -25,7 +25,7 @@ LEAST_MATES = 8  # clips of one voice, below which a window of that voice would 
 IGNORED = -100  # a target without a loss
 
 NOTHING_SHARE = 0.06
-TRANSLATE_SHARE = 0.25
+TRANSLATE_SHARE = 0.33
 TIMESTAMPS_SHARE = 0.65
 PROMPT_SHARE = 0.4
 

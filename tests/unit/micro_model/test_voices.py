@@ -66,3 +66,19 @@ def test_speakers_that_are_drawn_say_the_same_each_in_another_voice() -> None:
     for index, spectrum in enumerate(spectra):
         for other in spectra[:index]:
             assert np.corrcoef(spectrum, other)[0, 1] < 0.9
+
+
+def test_drawn_speakers_are_mixed_of_those_that_the_training_may_hear() -> None:
+    library = voices._library()
+    known = {line for name in voices.SPEAKERS if name for line in library.lines(name).values()}
+    lines = voices._crossed(random.Random(3))
+    assert lines
+    assert set(lines) <= known
+
+
+def test_a_speaker_is_told_line_by_line() -> None:
+    library = voices._library()
+    name = library.add_speaker(
+        "name Bob\npitch 90 120 // low\nformant 4 290 290\nformant 1 95 90 80\n"
+    )
+    assert library.lines(name) == {"pitch": "pitch 90 120", "formant 1": "formant 1 95 90 80"}

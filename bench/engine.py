@@ -19,6 +19,7 @@ import wave
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -62,7 +63,7 @@ class Bench:
         self.requests = 10_000
         self.rounds = 1
 
-        def bare(workers: int) -> WhisperModel:
+        def peer(workers: int) -> WhisperModel:
             return WhisperModel(
                 str(directory),
                 device=device,
@@ -71,8 +72,17 @@ class Bench:
                 num_workers=workers,
             )
 
-        self.bare = bare(1)
-        self.two_workers = bare(2)
+        self._peer = peer
+
+    @cached_property
+    def bare(self) -> WhisperModel:
+        """faster-whisper with all threads for one window."""
+        return self._peer(1)
+
+    @cached_property
+    def two_workers(self) -> WhisperModel:
+        """faster-whisper with two windows at once."""
+        return self._peer(2)
 
     async def ours(self, file: Path, **options: Any) -> tuple[float, float, int]:
         """Seconds until the first segment and the end, and the number of segments."""

@@ -1,0 +1,180 @@
+"""What batches cost on a device, and how near the engine comes to the bare model that does nothing else.
+
+    PYTHONPATH=whisper-service python bench/batch_limit.py --model DIRECTORY \\
+        [--device cuda --compute-type float16] [--windows 16] [--clients 16]
+
+First table: the same windows in batches of 1, 4, 8 and 16, beams of 1 and 5, with and without timestamp
+tokens. Second: that many clients of 30 s at once, against one at a time (the goal on a GPU: 3 times as
+fast) and against CTranslate2's calls alone on the same windows, cut and transformed beforehand, in full
+batches on as many workers (the goal: 0.9 of its speed).
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+import wave
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from app.decoding.plan import vad_options
+from app.decoding.station import Station
+from app.engine import FRAMES, Mel, usable_cpus
+from app.mel import log_mel
+from app.windows import cut_windows
+from app.wire import VadParameters
+from engine import RATE, Bench
+from long_files import loaded
+from report import Row, report
+
+SECONDS = 30
+SIZES, BEAMS = (1, 4, 8, 16), (1, 5)
+
+
+def main() -> None:
+    """Measure and print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compute-type", default="int8")
+    parser.add_argument("--windows", type=int, default=16)
+    parser.add_argument("--clients", type=int, default=16)
+    args = parser.parse_args()
+    bench = Bench(args.model, usable_cpus(), args.compute_type, args.device)
+    station = bench.models.station("bench")
+    clips = _clips(max(args.windows, args.clients))
+    mels = [mel for clip in clips for mel in _windows(clip, station.engine.mels)]
+    remarks = f"{args.model.name}, {args.compute_type} on {args.device}"
+    report(f"batches_{args.model.name}", batches(station, mels[: args.windows]), remarks)
+    rows = limit(bench, station, clips[: args.clients])
+    report(f"batch_limit_{args.model.name}", rows, remarks)
+    bench.close()
+
+
+def batches(station: Station, mels: Sequence[Mel]) -> list[Row]:
+    """Encode and decode the windows, so many at a time."""
+    rows: list[Row] = []
+    for beam, timestamps in product(BEAMS, (False, True)):
+        prompt = station.vocabulary.prompt(language="en", task="transcribe", timestamps=timestamps)
+        alone = 0.0
+        for size in SIZES:
+
+            def run(size: int = size, prompt: list[int] = prompt, beam: int = beam) -> None:
+                for group in _groups(mels, size):
+                    encoded, _ = station.engine.encode(group, [None] * len(group))
+                    prompts = [prompt] * len(group)
+                    station.engine.generate(encoded, prompts, beam_size=beam, max_length=448)
+
+            seconds = _timed(run)
+            alone = alone or seconds
+            rows.append(
+                {
+                    "beam": beam,
+                    "timestamps": "yes" if timestamps else "no",
+                    "batch": size,
+                    "ms a window": 1000 * seconds / len(mels),
+                    "faster than one by one": alone / seconds,
+                }
+            )
+    return rows
+
+
+def limit(bench: Bench, station: Station, clips: Sequence[np.ndarray]) -> list[Row]:
+    """All clients at once, one at a time, and the model's bare calls on the same windows."""
+    mels = [mel for clip in clips for mel in _windows(clip, station.engine.mels)]
+    with tempfile.TemporaryDirectory() as folder:
+        files = [_written(clip, Path(folder) / f"{n}.wav") for n, clip in enumerate(clips)]
+
+        async def at_once() -> None:
+            await asyncio.gather(*(bench.ours(file) for file in files))
+
+        async def one_at_a_time() -> None:
+            for file in files:
+                await bench.ours(file)
+
+        seconds = {
+            "all at once": _timed(lambda: asyncio.run(at_once())),
+            "one at a time": _timed(lambda: asyncio.run(one_at_a_time())),
+            "the model's calls alone": _timed(lambda: bare(station, mels)),
+        }
+    return [
+        {
+            "clients": len(clips),
+            "windows": len(mels),
+            "way": way,
+            "seconds": taken,
+            "all at once is faster by": taken / seconds["all at once"],
+        }
+        for way, taken in seconds.items()
+    ]
+
+
+def bare(station: Station, mels: Sequence[Mel]) -> None:
+    """The calls that the engine makes for windows cut by the VAD, with nothing between them."""
+    engine, vocabulary = station.engine, station.vocabulary
+
+    def run(group: Sequence[Mel]) -> None:
+        encoded, _ = engine.encode(group, [None] * len(group))
+        heard = [ranking[0][0][2:-2] for ranking in engine.detect_language(encoded)]
+        prompts = [
+            vocabulary.prompt(language=language, task="transcribe", timestamps=False)
+            for language in heard
+        ]
+        results = engine.generate(
+            encoded,
+            prompts,
+            beam_size=5,
+            max_length=448,
+            return_scores=True,
+            return_no_speech_prob=True,
+        )
+        for language in set(heard):
+            members = [n for n, other in enumerate(heard) if other == language]
+            start = vocabulary.start(language, "transcribe")
+            texts = [
+                [token for token in results[n].sequences_ids[0] if token < vocabulary.eot]
+                for n in members
+            ]
+            engine.align(encoded, members, start, texts, [FRAMES] * len(members))
+
+    with ThreadPoolExecutor(engine.workers) as pool:
+        list(pool.map(run, _groups(mels, engine.max_batch_size)))
+
+
+def _groups(mels: Sequence[Mel], size: int) -> Iterator[Sequence[Mel]]:
+    return (mels[at : at + size] for at in range(0, len(mels), size))
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    """Seconds of the second time."""
+    call()
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
+
+
+def _clips(count: int) -> list[np.ndarray]:
+    """Stretches of 30 s of the long recording, each from another place."""
+    samples = loaded()
+    begins = np.linspace(0, len(samples) - SECONDS * RATE, count).astype(int)
+    return [samples[at : at + SECONDS * RATE] for at in begins]
+
+
+def _windows(clip: np.ndarray, mels: int) -> list[Mel]:
+    options = vad_options(VadParameters())
+    return [log_mel(window.samples, mels) for window in cut_windows([clip], options)]
+
+
+def _written(samples: np.ndarray, path: Path) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes((samples * 32767).round().astype("<i2").tobytes())
+    return path
+
+
+if __name__ == "__main__":
+    main()

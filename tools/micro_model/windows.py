@@ -8,7 +8,6 @@ A window is written as Whisper writes it: <|startofprev|> and earlier text (at t
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,10 @@ STEP = 320  # samples of one position
 LONGEST_PROMPT = 223  # tokens, as Whisper keeps them
 LAST_SENTENCES = 14
 LEAST_MATES = 8  # clips of one voice, below which a window of that voice would say the same again
+CLOSE, LOOSE = (
+    2,
+    6,
+)  # positions by which a token may be heard beside a known place, and a guessed one
 IGNORED = -100  # a target without a loss
 
 NOTHING_SHARE = 0.06
@@ -190,17 +193,24 @@ class Composer:
         window.spoken = None if sentences[-1].cut else spoken
 
     def _places(self, sentence: _Sentence, text: list[int]) -> list[tuple[int, int]]:
-        """Return where each token is heard, generously: first and last position."""
+        """Return where each token is heard: first and last position.
+
+        Close where the voice told it, as at most words' starts, and generous elsewhere.
+        """
         marks = sentence.clip.marks
         said = np.cumsum([0] + [self.tokens.characters(token) for token in text])
-        share = said / said[-1] * marks[-1][0]
+        if said[-1] != marks[-1][0] + 1:  # one more, the space before; else characters were split
+            said = said / said[-1] * marks[-1][0]
         characters, samples = zip(*marks, strict=True)
-        times = np.interp(share, characters, samples) / sentence.speed / STEP
+        edges = np.interp(said, characters, samples) / sentence.speed / STEP
         known = len(marks) > 2
-        slack = 6 if known else 15 + 0.04 * (sentence.last - sentence.first)
+        loose = LOOSE if known else 15 + 0.04 * (sentence.last - sentence.first)
+        slack = np.where(known & np.isin(said, characters), CLOSE, loose)
+        slack[-1] = CLOSE if known else loose
+        firsts, lasts = edges[:-1] - slack[:-1], edges[1:] + slack[1:]
         return [
-            (sentence.first + round(a - slack), sentence.first + round(b + slack))
-            for a, b in pairwise(times)
+            (sentence.first + round(first), sentence.first + round(last))
+            for first, last in zip(firsts, lasts, strict=True)
         ]
 
 

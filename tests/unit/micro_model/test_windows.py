@@ -70,6 +70,16 @@ def test_a_token_is_heard_while_its_sentence_is(composer: Composer) -> None:
                 assert place[0] < place[1] <= 1500 + 30
 
 
+def test_words_are_looked_for_close_to_where_the_voice_told_them(composer: Composer) -> None:
+    marks = [(0, 0), (4, 3200), (10, 16000)]  # "The" from 0, "books." from 0.2 s to 1 s
+    clip = Clip("en", "The books.", "The books.", "en+m1", marks, 0, 16000)
+    sentence = windows._Sentence(clip, first=100, last=150, speed=1.0)
+    the, books, end = composer._places(sentence, composer.tokens.encode("The books."))
+    assert the == (98, 112)
+    assert books[0] == 108
+    assert end[1] == 152
+
+
 def test_earlier_text_is_no_longer_than_whisper_keeps_and_is_not_learnt(composer: Composer) -> None:
     prompted = [w for w in drawn(composer, 13) if w.inputs[0] == tokens.PREVIOUS]
     assert prompted

@@ -257,14 +257,14 @@ def soak(bench: Bench) -> list[Row]:
         for number in range(bench.requests // 4 + 1):
             if number % (bench.requests // 16) == 0:
                 gc.collect()
-                rows.append(
-                    {
-                        "requests": number * 4,
-                        "resident MB": _resident_mb(),
-                        "threads": threading.active_count(),
-                        "files": len(list(Path("/proc/self/fd").iterdir())),
-                    }
-                )
+                row: Row = {
+                    "requests": number * 4,
+                    "resident MB": _resident_mb(),
+                    "threads": threading.active_count(),
+                    "files": len(list(Path("/proc/self/fd").iterdir())),
+                }
+                print(*row.values(), flush=True)  # it takes long, and is worth something unfinished
+                rows.append(row)
             await four()
 
     asyncio.run(story())

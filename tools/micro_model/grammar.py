@@ -8,12 +8,14 @@ import random
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 LANGUAGES = ("en", "de", "fr", "es")
 
 Texts = dict[str, str]  # language -> text
+Span = tuple[int, int]  # first character, and the one behind the last
 UNSEEN_SHARE = 10  # one sentence in so many is kept for the evaluation
 
 
@@ -54,12 +56,70 @@ def covering() -> Iterator[Texts]:
             yield from (_texts(pattern, first | {name: pick}, []) for pick in slots[_slot(name)])
 
 
+@cache
+def counterparts(english: str, text: str, language: str) -> list[tuple[Span, Span]]:
+    """Return which characters of `text` the slots' words in the English sentence stand for.
+
+    Both are what `draw` gave together; nothing is returned for any other pair.
+    """
+    for form in _forms(language):
+        meant, said = form.english.fullmatch(english), form.own.fullmatch(text)
+        if meant and said:
+            break
+    else:
+        return []
+    spans = []
+    for name in form.names:
+        if name == "digits":
+            own, other = (list(re.finditer(r"\w+", match["digits"])) for match in (meant, said))
+            spans += [
+                (_moved(a, meant.start(name)), _moved(b, said.start(name)))
+                for a, b in zip(own, other, strict=True)
+            ]
+        else:
+            spans.append((meant.span(name), said.span(name)))
+    return spans
+
+
+def _moved(match: "re.Match[str]", by: int) -> Span:
+    """Return where a match lies, counted from `by` characters before."""
+    return match.start() + by, match.end() + by
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A sentence pattern as two expressions with a group for each slot."""
+
+    names: list[str]
+    english: "re.Pattern[str]"
+    own: "re.Pattern[str]"
+
+
+@cache
+def _forms(language: str) -> list[_Form]:
+    _, patterns = _tables()
+    return [
+        _Form(_names(pattern), _expression(pattern, "en"), _expression(pattern, language))
+        for _, pattern in patterns
+    ]
+
+
+def _expression(pattern: Texts, language: str) -> "re.Pattern[str]":
+    slots, _ = _tables()
+    whole = re.escape(pattern[language])
+    for name in _names(pattern):
+        words = "|".join(re.escape(row[language]) for row in slots[_slot(name)])
+        group = f"(?:{words})(?:, (?:{words}))*" if name == "digits" else words
+        whole = whole.replace(re.escape(f"{{{name}}}"), f"(?P<{name}>{group})")
+    return re.compile(whole, re.IGNORECASE)
+
+
 def _names(pattern: Texts) -> list[str]:
     return re.findall(r"{(\w+)}", pattern["en"])
 
 
 def _slot(name: str) -> str:
-    return name.removesuffix("2")
+    return "digit" if name == "digits" else name.removesuffix("2")
 
 
 def _texts(pattern: Texts, picks: dict[str, Texts], digits: list[Texts]) -> Texts:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from . import sound, tokens
 from .clips import Clip
-from .grammar import LANGUAGES
+from .grammar import LANGUAGES, counterparts
 
 POSITIONS = 1500  # of 20 ms, in 30 s
 STEP = 320  # samples of one position
@@ -28,7 +28,7 @@ CLOSE, LOOSE = (
 IGNORED = -100  # a target without a loss
 
 NOTHING_SHARE = 0.06
-TRANSLATE_SHARE = 0.33
+TRANSLATE_SHARE = 0.4
 TIMESTAMPS_SHARE = 0.65
 PROMPT_SHARE = 0.4
 
@@ -181,7 +181,7 @@ class Composer:
             spoken += own
             if translate:
                 text = self.tokens.encode(sentence.clip.english)
-                written += [(token, (first - 5, last + 5)) for token in text]
+                written += zip(text, self._translated_places(sentence, text), strict=True)
             else:
                 written += zip(own, self._places(sentence, own), strict=True)
             if timed:
@@ -212,6 +212,24 @@ class Composer:
             (sentence.first + round(first), sentence.first + round(last))
             for first, last in zip(firsts, lasts, strict=True)
         ]
+
+    def _translated_places(self, sentence: _Sentence, text: list[int]) -> list[tuple[int, int]]:
+        """Return where the word that each token translates is heard; anywhere in the sentence if unknown."""
+        clip, anywhere = sentence.clip, (sentence.first - LOOSE, sentence.last + LOOSE)
+        places = [anywhere] * len(text)
+        if len(clip.marks) <= 2:
+            return places
+        characters, samples = zip(*clip.marks, strict=True)
+        ends = np.cumsum([self.tokens.characters(token) for token in text]).tolist()
+        for (begin, end), said in counterparts(clip.english, clip.text, clip.language):
+            first, last = np.interp(said, characters, samples) / sentence.speed / STEP
+            place = (sentence.first + round(first) - LOOSE, sentence.first + round(last) + LOOSE)
+            for index, until in enumerate(ends):
+                if (
+                    begin < until - 1 <= end
+                ):  # its last character; there is one more, the space before
+                    places[index] = place
+        return places
 
 
 def _at_speed(samples: NDArray[np.int16], speed: float) -> sound.Samples:

@@ -2,7 +2,7 @@
 
 import random
 
-from tools.micro_model.grammar import covering, draw, is_unseen
+from tools.micro_model.grammar import counterparts, covering, draw, is_unseen
 from tools.micro_model.tokens import END, FIRST_TIMESTAMP, Tokens, timestamp
 
 
@@ -55,3 +55,30 @@ def test_text_is_encoded_after_a_space_and_below_the_special_tokens() -> None:
 def test_a_timestamp_is_never_later_than_30_s() -> None:
     assert timestamp(0) == FIRST_TIMESTAMP == 50364
     assert timestamp(1500) == timestamp(1600) == 51864
+
+
+def test_each_slot_of_a_translation_knows_which_words_it_stands_for() -> None:
+    english = "Anna bought two chairs in Rome."
+    german = "Anna hat in Rom zwei Stühle gekauft."
+    found = counterparts(english, german, "de")
+    assert [(english[slice(*a)], german[slice(*b)]) for a, b in found] == [
+        ("Anna", "Anna"),
+        ("two", "zwei"),
+        ("chairs", "Stühle"),
+        ("Rome", "Rom"),
+    ]
+
+
+def test_digits_are_paired_one_by_one() -> None:
+    found = counterparts("One, two, one.", "Un, deux, un.", "fr")
+    assert found == [((0, 3), (0, 2)), ((5, 8), (4, 8)), ((10, 13), (10, 12))]
+
+
+def test_words_that_begin_alike_are_told_apart() -> None:
+    english, german = "The price is sixty dollars.", "Der Preis beträgt sechzig Dollar."
+    ((meant, said),) = counterparts(english, german, "de")
+    assert (english[slice(*meant)], german[slice(*said)]) == ("sixty", "sechzig")
+
+
+def test_sentences_that_do_not_belong_together_have_no_counterparts() -> None:
+    assert counterparts("The price is two dollars.", "Ja, natürlich.", "de") == []

@@ -80,6 +80,16 @@ def test_words_are_looked_for_close_to_where_the_voice_told_them(composer: Compo
     assert end[1] == 152
 
 
+def test_a_translated_word_is_looked_for_where_its_counterpart_is_said(composer: Composer) -> None:
+    text, english = "Der Preis beträgt zehn Dollar.", "The price is ten dollars."
+    marks = [(0, 0), (4, 3200), (10, 6400), (18, 12800), (23, 16000), (30, 32000)]
+    clip = Clip("de", text, english, "de+m1", marks, 0, 32000)
+    sentence = windows._Sentence(clip, first=0, last=100, speed=1.0)
+    places = composer._translated_places(sentence, composer.tokens.encode(english))
+    anywhere = (-6, 106)  # "zehn" and the space behind it are said from 0.8 s to 1 s
+    assert places == [anywhere, anywhere, anywhere, (34, 54), anywhere, anywhere]
+
+
 def test_earlier_text_is_no_longer_than_whisper_keeps_and_is_not_learnt(composer: Composer) -> None:
     prompted = [w for w in drawn(composer, 13) if w.inputs[0] == tokens.PREVIOUS]
     assert prompted

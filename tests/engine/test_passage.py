@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from faster_whisper.audio import decode_audio
 from house import DATA
 from scripted import Scripted, aligned
@@ -15,6 +16,7 @@ from worker.decoding.listener import Listener, Sound
 from worker.decoding.passage import Context, hear_passage
 from worker.decoding.plan import Plan, make_plan
 from worker.decoding.station import Station
+from worker.decoding.vocabulary import Vocabulary
 from worker.settings import Settings
 from worker.transcribe.segments import Clock, wire_segment
 from worker.wire import Options, Segment
@@ -127,3 +129,31 @@ def test_the_loop_goes_on_where_a_model_wants_to_hear_the_same_again(station: St
     assert [(segment.text, segment.start, segment.end) for segment in segments] == [
         (" Once", 0.0, 2.0)
     ]
+
+
+GOOD = " We sold nine red boats in Vienna last Friday."
+INVENTED = " the end of that old song"
+
+
+def good_then_invented(vocabulary: Vocabulary, seconds: float) -> Outcome:
+    """Nine clear words, a long pause, and six unlikely ones where a window of `seconds` ends."""
+    good, invented = vocabulary.encode(GOOD), vocabulary.encode(INVENTED)
+    tokens, last = [*good, *invented], round(seconds * 50)
+    places = [*range(0, 10 * len(good), 10), *range(last - 4 * len(invented), last + 1, 4)]
+    probabilities = (0.9,) * len(good) + (0.05,) * len(invented)
+    alignment = replace(aligned(tokens, places, vocabulary.eot), probabilities=probabilities)
+    return Outcome(tokens=tuple(tokens), alignment=alignment)
+
+
+@pytest.mark.parametrize("seconds", [12.0, 30.0])
+def test_what_is_invented_after_a_silence_is_left_out_of_text_without_timestamps(
+    station: Station, seconds: float
+) -> None:
+    outcome = good_then_invented(station.vocabulary, seconds)
+    segments, _ = told(station, seconds, outcome, word_timestamps=True)
+    assert [segment.text for segment in segments] == [GOOD, INVENTED]
+    segments, asked = told(
+        station, seconds, outcome, word_timestamps=True, hallucination_silence_threshold=2.0
+    )
+    assert [segment.text for segment in segments] == [GOOD]
+    assert asked == [(0, round(seconds * 100))]

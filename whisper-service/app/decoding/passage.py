@@ -164,10 +164,17 @@ class _Look:
     def _without_invented(
         self, split: Split, threshold: float, last_speech: float
     ) -> tuple[list[Draft], int | None]:
-        """Leave out what looks invented and stands in silence; also where to go on then."""
-        drafts = split.drafts
+        """Leave out what looks invented and stands in silence; also where to go on then.
+
+        Text without timestamp tokens is one draft, so it is judged sentence by sentence, and a window
+        cut by the VAD ends in silence wherever it ends.
+        """
+        drafts, frames = split.drafts, FULL_FRAMES
+        if not self.plan.timestamps:
+            drafts = split_sentences(drafts, self.listener.vocabulary.timestamp_begin)
+            frames = self.sound.frames
         seek, begin = self.sound.seek, self.sound.seek / FRAMES_PER_SECOND
-        window_end = begin + FULL_FRAMES / FRAMES_PER_SECOND
+        window_end = begin + frames / FRAMES_PER_SECOND
         first = next((draft for draft in drafts if draft.words), None)
         if first is not None and is_anomalous(first) and first.start - begin > threshold:
             return [], seek + max(1, round((first.start - begin) * FRAMES_PER_SECOND))

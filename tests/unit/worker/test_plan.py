@@ -1,0 +1,128 @@
+"""What a request's options become: how long its windows are encoded, and what its search is told."""
+
+from pathlib import Path
+
+import pytest
+from house import ROOT
+from worker.decoding.plan import Plan, make_plan, vad_options
+from worker.decoding.vocabulary import Vocabulary
+from worker.settings import Settings, load_settings
+from worker.wire import Options, VadParameters
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    """The tokens of the shipped model."""
+    return Vocabulary(ROOT / "whisper-service" / "models" / "micro", multilingual=True)
+
+
+def plan(vocabulary: Vocabulary, *, served: bool = False, asked: bool | None = None) -> Plan:
+    """The plan of a worker and a request that say so of the adaptive window."""
+    settings = Settings(whisper_models=["micro"], whisper_adaptive_window=served)
+    return make_plan(Options(adaptive_window=asked), settings, vocabulary)
+
+
+# --- the adaptive window ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("audio", "encoded"),
+    [
+        (1, 1000),  # never less than 10 s
+        (200, 1000),
+        (800, 1000),  # 2 s of silence stay behind it
+        (801, 1500),
+        (1300, 1500),
+        (1301, 2000),
+        (1800, 2000),
+        (1801, 3000),
+        (2800, 3000),
+        (3000, 3000),
+    ],
+)
+def test_a_short_window_is_encoded_at_the_next_length_that_leaves_two_seconds(
+    vocabulary: Vocabulary, audio: int, encoded: int
+) -> None:
+    assert plan(vocabulary, asked=True).window_frames(audio) == encoded
+
+
+@pytest.mark.parametrize("audio", [1, 200, 1000, 3000])
+def test_every_window_is_encoded_as_30_seconds_unless_it_is_wanted_otherwise(
+    vocabulary: Vocabulary, audio: int
+) -> None:
+    assert plan(vocabulary).window_frames(audio) == 3000
+
+
+@pytest.mark.parametrize(
+    ("served", "asked", "encoded"),
+    [
+        (True, None, 1000),
+        (True, False, 3000),
+        (True, True, 1000),
+        (False, None, 3000),
+        (False, True, 1000),
+        (False, False, 3000),
+    ],
+)
+def test_the_request_decides_on_the_adaptive_window_and_else_the_worker(
+    vocabulary: Vocabulary, served: bool, asked: bool | None, encoded: int
+) -> None:
+    assert plan(vocabulary, served=served, asked=asked).window_frames(200) == encoded
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, False), ("true", True), ("false", False)])
+def test_the_environment_turns_the_adaptive_window_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str | None, expected: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WHISPER_ADAPTIVE_WINDOW", raising=False)
+    if value is not None:
+        monkeypatch.setenv("WHISPER_ADAPTIVE_WINDOW", value)
+    assert load_settings().whisper_adaptive_window is expected
+
+
+# --- what the search and the VAD are told -------------------------------------------------------
+
+
+def test_what_shapes_the_search_is_in_the_recipe(vocabulary: Vocabulary) -> None:
+    options = Options(
+        beam_size=3,
+        best_of=7,
+        patience=2.0,
+        length_penalty=0.5,
+        repetition_penalty=1.5,
+        no_repeat_ngram_size=4,
+        suppress_blank=False,
+        suppress_tokens=[11],
+        max_initial_timestamp=0.5,
+        without_timestamps=True,
+    )
+    recipe = make_plan(options, Settings(whisper_models=["micro"]), vocabulary).recipe
+    assert (recipe.beam_size, recipe.best_of, recipe.patience) == (3, 7, 2.0)
+    assert (recipe.length_penalty, recipe.repetition_penalty) == (0.5, 1.5)
+    assert (recipe.no_repeat_ngram_size, recipe.suppress_blank) == (4, False)
+    assert 11 in recipe.suppress_tokens
+    assert (recipe.max_initial_timestamp, recipe.timestamps) == (0.5, False)
+
+
+def test_the_worker_decides_on_beams_where_the_request_does_not(vocabulary: Vocabulary) -> None:
+    settings = Settings(whisper_models=["micro"], whisper_beam_size=2)
+    assert make_plan(Options(), settings, vocabulary).recipe.beam_size == 2
+    assert make_plan(Options(beam_size=4), settings, vocabulary).recipe.beam_size == 4
+
+
+def test_every_parameter_of_the_vad_reaches_it_under_its_own_name() -> None:
+    told = vad_options(
+        VadParameters(
+            threshold=0.7,
+            neg_threshold=0.2,
+            min_speech_duration_ms=250,
+            max_speech_duration_s=12.0,
+            min_silence_duration_ms=500,
+            speech_pad_ms=30,
+        )
+    )
+    assert (told.threshold, told.neg_threshold) == (0.7, 0.2)
+    assert (told.min_speech_duration_ms, told.max_speech_duration_s) == (250, 12.0)
+    assert (told.min_silence_duration_ms, told.speech_pad_ms) == (500, 30)
+    assert vad_options(VadParameters()).max_speech_duration_s == float("inf")

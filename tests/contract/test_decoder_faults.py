@@ -4,11 +4,13 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 import pytest
-from decoders import child_of, is_waited_for, wait_for_end
+from decoders import children, is_waited_for, wait_for_end
 from house import DATA
 from processes import until
 from running import Running, serve_worker
@@ -35,10 +37,11 @@ class Harm:
 
     def _opening(self, file: BinaryIO, **told: Any) -> CagedAudio:
         self._cage.open = self._open  # type: ignore[method-assign]
+        before = children(self._cage.pid)
         audio = self._open(file, **told)
         assert isinstance(audio, CagedAudio)
         self.audio = audio
-        child = child_of(self._cage)
+        [child] = {*children(self._cage.pid)} - {*before}
         blocks = audio.blocks()
 
         def harmed() -> Iterator[Samples]:
@@ -108,3 +111,26 @@ def test_a_client_that_leaves_a_hung_decoder_ends_it(
     assert "a decoder has said nothing" not in caplog.text
     following = worker.post("/transcribe/micro", files={"file": CLIP})
     assert (following.status_code, following.json()["text"]) == (200, TEXT)
+
+
+def test_more_hung_decoders_than_there_are_threads_for_computing_keep_nobody_waiting(
+    worker: Running,
+) -> None:
+    threads = min(32, (os.cpu_count() or 1) + 4)  # asyncio's
+    processes = []
+    with ThreadPoolExecutor(threads) as clients:
+        hung = []
+        for _ in range(threads):
+            done = Harm(cage_of(worker), signal.SIGSTOP, 0)
+            hung.append(clients.submit(worker.post, "/transcribe/micro", files={"file": LONG}))
+            processes.append(done.harmed.get())
+        good = worker.post("/transcribe/micro", files={"file": CLIP})
+        waiting = [not answer.done() for answer in hung]
+        for process in processes:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+    assert (good.status_code, good.json()["text"]) == (200, TEXT)
+    assert all(waiting), "the clip has waited until a decoder was given up"
+    assert {answer.result().status_code for answer in hung} == {400}
+    for process in processes:
+        wait_for_end(process)

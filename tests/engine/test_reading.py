@@ -103,11 +103,20 @@ def test_leaving_before_the_decoder_has_said_anything_frees_the_thread(
     assert caplog.messages == [], "it was not the silence that ended it, and nothing is left over"
 
 
-def test_leaving_before_a_thread_is_free_starts_no_decoder(cage: Told) -> None:
+def test_leaving_before_the_thread_has_begun_starts_no_decoder(cage: Told) -> None:
     async def story() -> None:
-        reading = reading_of(cage)
-        await reading.close()
-        await reading.open()
+        reading, gate = reading_of(cage), threading.Event()
+        reading._thread.submit(gate.wait)
+        step = asyncio.ensure_future(reading.open())
+        await asyncio.sleep(0)
+        step.cancel()
+        closing = asyncio.ensure_future(reading.close())
+        await asyncio.sleep(0)
+        gate.set()
+        await closing
+        assert step.cancelled()
 
+    before = threading.enumerate()
     asyncio.run(story())
+    assert threading.enumerate() == before
     assert not cage.has_started.is_set()

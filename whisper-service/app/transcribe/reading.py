@@ -1,13 +1,15 @@
 """A file as blocks and windows: read in threads, a little ahead, with a clock for each part.
 
-libav and the VAD block, so each step runs in a thread; only one at a time for each request. Closing a
-`Reading` ends its decoder at once, and with it the step that waits for the decoder.
+libav and the VAD block, so each step runs in a thread, the reading's own: a decoder that hangs holds it for
+a minute, and no thread that others compute in. Closing a `Reading` ends its decoder at once, and with it
+the step that waits for the decoder.
 """
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, TypeVar
 
 from ..audio import SAMPLE_RATE, AudioReader, Cage, CagedAudio, Samples
@@ -35,6 +37,7 @@ class Reading:
         self._first: list[Samples] = []
         self._rest: Iterator[Samples] = iter(())
         self._stopped = threading.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading")
         self._step: asyncio.Future[Any] | None = None
         self._seconds_in_blocks = 0.0
         self._seconds_in_windows = 0.0
@@ -122,7 +125,7 @@ class Reading:
         return await self._in_thread(lambda: next(items, None))
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        step = asyncio.get_running_loop().run_in_executor(None, call)
+        step = asyncio.get_running_loop().run_in_executor(self._thread, call)
         self._step = step
         return await asyncio.shield(step)
 
@@ -133,7 +136,7 @@ class Reading:
         with those who have left.
         """
         self._stopped.set()
-        # Not in a thread: all of them may be waiting for decoders. Without a cage, libav must not be
+        # Not in the thread, which may be waiting for the decoder. Without a cage, libav must not be
         # closed under the step in flight.
         if isinstance(self._reader, CagedAudio):
             self._reader.close()
@@ -146,6 +149,7 @@ class Reading:
         if self._step is not None:
             # Its exception is nobody's any more, and asyncio complains of those that nobody has seen.
             await asyncio.gather(self._step, return_exceptions=True)
+        self._thread.shutdown()  # it is idle, so that this takes no time
         if self._reader is not None:
             self._reader.close()
         self._file.close()

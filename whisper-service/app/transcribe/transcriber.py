@@ -1,5 +1,6 @@
 """Takes requests as long as there is room for them."""
 
+import asyncio
 import functools
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -20,6 +21,10 @@ from .reading import Reading
 from .story import RequestReport, Story, memory_of
 from .strategies import Work
 
+OPENINGS = 64
+"""Files opened at once, since each takes a process and a thread before it can be admitted. So many, since
+one that hangs holds its place for a minute."""
+
 
 @dataclass
 class Transcriber:
@@ -29,6 +34,7 @@ class Transcriber:
     models: Models
     cage: Cage
     hooks: list[Callable[[RequestReport], None]] = field(default_factory=list)
+    _openings: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OPENINGS))
 
     def admit(self, model: str, options: Options | None = None) -> None:
         """Raise what a request would be refused for if it came now.
@@ -65,7 +71,8 @@ class Transcriber:
         reading = Reading(self.cage, upload.file, max_seconds=self.settings.max_audio_seconds)
         try:
             station, plan = self._prepared(model, upload.options)
-            await reading.open()
+            async with self._openings:
+                await reading.open()
             position = station.scheduler.load.waiting_requests
             predicted = station.scheduler.predicted_start_seconds(
                 tenant=upload.options.tenant, priority=upload.options.priority
@@ -107,7 +114,8 @@ class Transcriber:
         reading = Reading(self.cage, upload.file, max_seconds=self.settings.max_audio_seconds)
         try:
             station, plan = self._prepared(model, upload.options)
-            await reading.open()
+            async with self._openings:
+                await reading.open()
             with station.scheduler.open(
                 tenant=upload.options.tenant, priority=upload.options.priority
             ) as lane:

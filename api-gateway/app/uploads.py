@@ -29,6 +29,8 @@ class Upload:
         self._file: Part | None = None
         self._spool: BinaryIO | None = None
         self._boundary = secrets.token_hex(16)
+        self.is_read = asyncio.Event()
+        """Set once nothing of the client's request is left to read."""
 
     @property
     def content_type(self) -> str:
@@ -81,6 +83,7 @@ class Upload:
             if part.name == "file":
                 raise InvalidRequest("Send one file a request", param="file")
             self._on_field(part.name, await part.text())
+        self.is_read.set()
 
     def _header(self, disposition: str) -> bytes:
         return (

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from house import DATA
-from running import Running, serve_worker
+from running import KEY, Running, serve_gateway, serve_worker
 from worker.decoding.station import Station
 from worker.engine import OutOfMemory
 from worker.transcribe import Transcriber
@@ -108,6 +108,21 @@ def test_a_client_that_leaves_frees_its_place_at_once(held: Held) -> None:
             assert running.result(60) == (200, TEXT)
 
 
+def test_a_client_that_leaves_the_gateway_is_not_heard_for_its_language(held: Held) -> None:
+    with serve_worker(whisper_workers=1) as worker, serve_gateway(worker.url) as gateway:
+        station = station_of(worker)
+        held.hold(station)
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(ask, worker)
+            assert held.entered.wait(60)
+            leaving = _send(gateway, "/detect-language/micro")
+            _until(lambda: station.scheduler.load.waiting_requests == 1)
+            leaving.close()
+            _until(lambda: station.scheduler.load.waiting_requests == 0)
+            held.gate.set()
+            assert running.result(60) == (200, TEXT)
+
+
 def test_a_model_that_was_unloaded_fails_requests_and_hangs_none() -> None:
     with serve_worker() as worker:
         station = station_of(worker)
@@ -170,16 +185,17 @@ def test_a_dead_inference_thread_is_seen_and_leaves_nobody_waiting() -> None:
         assert ask(worker) == (503, "overloaded")
 
 
-def _send(worker: Running) -> http.client.HTTPConnection:
+def _send(service: Running, path: str = "/transcribe/micro") -> http.client.HTTPConnection:
     """Send a whole request and do not wait for its answer."""
-    connection = http.client.HTTPConnection(urlsplit(worker.url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=60)
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     body = head + CLIP + b"\r\n--b--\r\n"
     headers = {
+        "Authorization": f"Bearer {KEY}",
         "Content-Type": "multipart/form-data; boundary=b",
         "Content-Length": str(len(body)),
     }
-    connection.request("POST", "/transcribe/micro", body=body, headers=headers)
+    connection.request("POST", path, body=body, headers=headers)
     return connection
 
 

@@ -60,13 +60,18 @@ class ClientGone(Exception):
     """The client has closed its connection; nobody reads what would be answered."""
 
 
-async def until_disconnect(request: Request, work: Awaitable[T]) -> T:
+async def until_disconnect(
+    request: Request, work: Awaitable[T], *, after: asyncio.Event | None = None
+) -> T:
     """Await `work`, but drop it as soon as the client goes away (ClientGone).
 
-    Only after the request's body has been read: it listens on the same channel.
+    Only after the request's body has been read: it listens on the same channel. Where `work` reads
+    the body itself, `after` tells when it has.
     """
 
     async def watch() -> None:
+        if after is not None:
+            await after.wait()
         while (await request.receive())["type"] != "http.disconnect":
             pass
 

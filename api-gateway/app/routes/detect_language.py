@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Request
 
 from ..auth import require_key
 from ..deps import resolve_model, settings_of, worker_of
+from ..edge import until_disconnect
 from ..fields import OptionFields
 from ..uploads import Upload
 from ..wire import DetectedLanguage, form_fields
@@ -31,4 +32,6 @@ async def detect_language(
         size = request.headers.get("content-length")
         await worker.admit(model, form.fields, int(size) if size else None, request_id)
         body = upload.body(lambda: form_fields(form.options()))
-        return await worker.detect_language(model, body, upload.content_type, request_id)
+        work = worker.detect_language(model, body, upload.content_type, request_id)
+        # One call sends the body and awaits the answer; while it sends, reading tells who has left.
+        return await until_disconnect(request, work, after=upload.is_read)

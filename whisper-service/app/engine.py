@@ -91,14 +91,37 @@ def _preload_cublas() -> None:
                 ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
 
 
-def usable_cpus() -> int:
-    """Processors that this process may use: the affinity mask, cut by the cgroup's quota."""
-    count = len(os.sched_getaffinity(0))
+def usable_cpus(root: Path = Path("/")) -> int:
+    """Processors that this process may use: the affinity mask, cut by the cgroups' quotas."""
+    return max(1, min([len(os.sched_getaffinity(0)), *_cpu_quotas(root)]))
+
+
+def _cpu_quotas(root: Path) -> Iterator[int]:
+    """Whole processors that the cgroup of this process and each above it may use; see cgroups(7).
+
+    A container may see its own group as the top one, and still be told the host's path to it: folders
+    that are not there say nothing.
+    """
+    groups = _text(root / "proc/self/cgroup")
+    for _, controllers, path in (line.split(":", 2) for line in groups.splitlines()):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(top):
+                break
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
+            found = " ".join(_text(folder / name) for name in names).split()
+            if len(found) == 2 and found[0] not in ("max", "-1"):  # both: no quota
+                yield int(found[0]) // int(found[1])
+
+
+def _text(file: Path) -> str:
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return count
-    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
+        return file.read_text()
+    except OSError:
+        return ""
 
 
 def share_threads(cpus: int, *, workers: int = 0, threads: int = 0) -> tuple[int, int]:

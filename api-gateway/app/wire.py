@@ -30,7 +30,7 @@ def _read_json(value: Any) -> Any:
     if isinstance(value, str):
         try:
             return json.loads(value)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise ValueError("is not valid JSON") from exc
     return value
 

@@ -80,6 +80,14 @@ class Fields:
                 items += value.split(separator) if separator else [value]
         return [item.strip() for item in items if item.strip()]
 
+    def option_list(self, name: str) -> str | list[str]:
+        """A list for `read_options`: one bare value as it came, to be read as on the other routes."""
+        match self._take(name):
+            case [((), value)]:
+                return value
+            case _:
+                return self.texts(name) or ""
+
     def mapping(self, name: str) -> str | dict[str, Any] | None:
         """An object from `name[key]` fields or from JSON; else the bare word, None for null."""
         found: dict[str, Any] = {}

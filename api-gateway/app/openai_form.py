@@ -14,7 +14,7 @@ from .errors import InvalidRequest, NotImplementedYet
 from .fields import GATEWAYS_OWN, Fields
 from .formats.openai import Granularity
 from .formats.style import SubtitleStyle, read_style, with_words
-from .wire import Language, Options, read_options
+from .wire import Options, read_options
 
 T = TypeVar("T")
 Task = Literal["transcribe", "translate"]
@@ -90,7 +90,6 @@ class OpenAIForm:
             raise InvalidRequest(message, param="response_format")
         granularities = _parsed_list(fields, "timestamp_granularities", list[Granularity])
         logprobs = bool(_parsed_list(fields, "include", list[Literal["logprobs"]]))
-        languages = _parsed_list(fields, "languages", list[Language])
         progress = _parsed(fields, "progress", bool, False)
         style = _style(fields)
         timed = stream or response_format == "verbose_json"
@@ -103,7 +102,7 @@ class OpenAIForm:
             **dict.fromkeys(_check_speakers(fields), True),
         }
         logprobs = logprobs and response_format == "json"
-        options = _options(fields, self.task, languages, logprobs)
+        options = _options(fields, self.task, logprobs)
         if (timed and "word" in granularities) or response_format in SUBTITLES:
             options = with_words(options, style)
         model = fields.text("model")
@@ -132,21 +131,21 @@ class OpenAIForm:
         return name  # type: ignore[return-value]
 
 
-def _options(fields: Fields, task: Task, languages: list[Language], logprobs: bool) -> Options:
+def _options(fields: Fields, task: Task, logprobs: bool) -> Options:
     """The worker's options, under its own names and under OpenAI's."""
     plain = Options.model_fields.keys() - GATEWAYS_OWN - LISTS - {"vad_parameters"}
     given: dict[str, Any] = {name: fields.text(name) for name in plain}
     given["vad_parameters"] = fields.mapping("vad_parameters")
-    given["suppress_tokens"] = fields.texts("suppress_tokens") or None
+    given["suppress_tokens"] = fields.option_list("suppress_tokens")
     if task == "translate":
         # The route says it, whatever a field says.
         given["task"] = task
     given["prompt"] = given["prompt"] or fields.text("initial_prompt")
     given["hotwords"] = given["hotwords"] or ", ".join(fields.texts("keywords")) or None
-    match languages:
+    match read_options({"languages": fields.option_list("languages")}).languages:
         case [language] if given["language"] is None:
             given["language"] = language
-        case [_, _, *_]:
+        case [_, _, *_] as languages:
             given["languages"] = languages
     if (vad := _server_vad(fields)) is not None:
         given["vad_filter"] = given["vad_filter"] or "true"

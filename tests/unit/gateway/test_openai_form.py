@@ -4,9 +4,10 @@ import re
 
 import pytest
 from gateway.errors import InvalidRequest, NotImplementedYet
-from gateway.fields import Fields
+from gateway.fields import GATEWAYS_OWN, Fields, OptionFields
 from gateway.formats.style import SubtitleStyle
 from gateway.openai_form import Asked, MissingField, OpenAIForm
+from gateway.wire import Options
 from house import ROOT
 
 WAV = "data:audio/wav;base64,UklGRg=="
@@ -144,14 +145,77 @@ def test_a_wrong_chunking_strategy_is_refused_by_name(sent: list[tuple[str, str]
     assert refused(*sent)[0] == "chunking_strategy"
 
 
-def test_everything_that_the_worker_takes_can_be_sent_as_an_extra_field() -> None:
-    asked = read(("vad_filter", "true"), ("beam_size", "3"), ("initial_prompt", "Dr. Who"))
-    assert asked.options.model_dump(exclude_unset=True) == {
-        "vad_filter": True,
-        "beam_size": 3,
-        "prompt": "Dr. Who",
-    }
+OPTIONS: dict[str, tuple[str, object]] = {
+    "language": ("German", "de"),
+    "task": ("translate", "translate"),
+    "prompt": ("Dr. Who", "Dr. Who"),
+    "prefix": ("Yes, ", "Yes, "),
+    "hotwords": ("Clara, [Vienna]", "Clara, [Vienna]"),
+    "temperature": ("0.4", 0.4),
+    "beam_size": ("3", 3),
+    "best_of": ("2", 2),
+    "patience": ("1.5", 1.5),
+    "length_penalty": ("0.5", 0.5),
+    "repetition_penalty": ("1.2", 1.2),
+    "no_repeat_ngram_size": ("4", 4),
+    "compression_ratio_threshold": ("2", 2.0),
+    "log_prob_threshold": ("-0.5", -0.5),
+    "no_speech_threshold": ("0.7", 0.7),
+    "condition_on_previous_text": ("false", False),
+    "prompt_reset_on_temperature": ("0.3", 0.3),
+    "suppress_blank": ("False", False),
+    "suppress_tokens": ("[-1]", [-1]),
+    "without_timestamps": ("1", True),
+    "max_initial_timestamp": ("0.5", 0.5),
+    "vad_filter": ("true", True),
+    "vad_parameters": ('{"threshold": 0.4}', {"threshold": 0.4}),
+    "word_timestamps": ("true", True),
+    "hallucination_silence_threshold": ("2", 2.0),
+    "logprobs": ("true", True),
+    "languages": (' ["German", "en"]', ["de", "en"]),
+    "on_other_language": ("reject", "reject"),
+    "language_detection_threshold": ("0.8", 0.8),
+    "language_detection_segments": ("3", 3),
+    "multilingual": ("true", True),
+    "doubtful": ("drop", "drop"),
+    "adaptive_window": ("true", True),
+    "deadline": ("60", 60.0),
+}
+"""Each option that clients may send: a value as a form has it, and what the worker is asked for."""
+
+
+@pytest.mark.parametrize("name", sorted(Options.model_fields.keys() - GATEWAYS_OWN))
+def test_every_option_means_the_same_on_v1_and_on_transcribe(name: str) -> None:
+    text, value = OPTIONS[name]
+    documented = OptionFields()
+    documented.add(name, text)
+    asked = read((name, text))
+    assert asked.options.model_dump(exclude_unset=True) == {name: value}
+    assert documented.options() == asked.options
     assert asked.ignored == []
+
+
+def test_the_initial_prompt_is_the_prompt() -> None:
+    asked = read(("initial_prompt", "Dr. Who"))
+    assert (asked.options.prompt, asked.ignored) == ("Dr. Who", [])
+
+
+@pytest.mark.parametrize(
+    ("sent", "tokens"),
+    [
+        ([("suppress_tokens", "[]")], []),
+        ([("suppress_tokens", "-1, 7")], [-1, 7]),
+        ([("suppress_tokens", "[-1, 7]")], [-1, 7]),
+        ([("suppress_tokens", '["-1", "7"]')], [-1, 7]),
+        ([("suppress_tokens[]", "-1"), ("suppress_tokens[]", "7")], [-1, 7]),
+        ([("suppress_tokens", "-1"), ("suppress_tokens", "7")], [-1, 7]),
+        ([("suppress_tokens[]", "")], [-1]),
+    ],
+)
+def test_tokens_are_suppressed_however_they_are_listed(
+    sent: list[tuple[str, str]], tokens: list[int]
+) -> None:
+    assert read(*sent).options.suppress_tokens == tokens
 
 
 @pytest.mark.parametrize(
@@ -165,6 +229,10 @@ def test_everything_that_the_worker_takes_can_be_sent_as_an_extra_field() -> Non
         (("timestamp_granularities[]", "sentence"), "timestamp_granularities"),
         (("stream", "maybe"), "stream"),
         (("language", "xx"), "language"),
+        (("languages", '["de", 1]'), "languages"),
+        (("suppress_tokens", "[-1"), "suppress_tokens"),
+        (("suppress_tokens", "many"), "suppress_tokens"),
+        (("suppress_tokens", "[" * 100_000), "suppress_tokens"),
         (("max_line_width", "0"), "max_line_width"),
         (("max_line_count", "2"), "max_line_count"),
         (("model", "other"), "model"),

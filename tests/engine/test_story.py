@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from house import DATA
 from worker.decoding.station import Station
+from worker.decoding.step import Step
+from worker.decoding.vocabulary import Vocabulary
 from worker.errors import InvalidAudio, InvalidRequest, Overloaded, RemoteError
 from worker.settings import Settings
 from worker.transcribe import RequestReport, Transcriber
@@ -243,6 +245,58 @@ def test_several_languages_are_heard_window_by_window(transcriber: Transcriber) 
     assert found.text == f"{ONE} Schalte das Radio an, dort ist das Restaurant."
 
 
+def test_with_several_languages_the_first_one_heard_is_told_whichever_was_given(
+    transcriber: Transcriber,
+) -> None:
+    found = answer(transcriber, "short/en-1.wav", language="de", multilingual=True)
+    assert (found.text, found.language) == (ONE, "en")
+    assert found.language_probability is not None
+    assert found.language_probability > 0.5
+    silent = answer(transcriber, "hard/silence-20s.wav", language="de", multilingual=True)
+    assert (silent.language, silent.language_probability) == ("de", None)
+
+
+@pytest.mark.parametrize(
+    "strategy", [{}, {"condition_on_previous_text": True}, {"vad_filter": False}]
+)
+def test_each_window_is_in_one_of_the_languages_expected_or_flagged_or_refused(
+    transcriber: Transcriber, strategy: dict[str, Any]
+) -> None:
+    options = {"multilingual": True, "languages": ["en", "fr"], **strategy}
+
+    def both() -> BinaryIO:
+        return joined("short/en-1.wav", "short/de-1.wav", silence=30.0)
+
+    german = "Schalte das Radio an, dort ist das Restaurant."
+    allowed = answer(transcriber, both(), on_other_language="allow", **options)
+    assert allowed.text == f"{ONE} {german}"
+    assert (allowed.language, allowed.flags) == ("en", ["other_language"])
+    nearest = answer(transcriber, both(), **options)
+    assert (nearest.language, nearest.flags) == ("en", [])
+    refused = events(transcriber, both(), on_other_language="reject", **options)
+    assert [event.text for event in refused if isinstance(event, Segment)] == [f" {ONE}"]
+    last = refused[-1]
+    assert isinstance(last, Failed)
+    assert (last.status, last.code, last.param) == (400, "invalid_value", "languages")
+    assert last.message == "The audio is in 'de', not in one of: en, fr"
+
+
+def test_a_window_is_decoded_in_the_likeliest_language_expected(
+    transcriber: Transcriber, station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate, prompts = station.engine.generate, list[list[int]]()
+
+    def noted(encoded: Any, asked: list[list[int]], **options: Any) -> list[Any]:
+        prompts.extend(asked)
+        return generate(encoded, asked, **options)
+
+    monkeypatch.setattr(station.engine, "generate", noted)
+    found = answer(transcriber, "short/de-1.wav", multilingual=True, languages=["fr", "es"])
+    told = found.language
+    assert told in ("fr", "es")
+    assert {prompt[1] for prompt in prompts} == {station.vocabulary.start(told, "transcribe")[1]}
+
+
 def test_a_language_that_is_not_expected_is_refused_or_replaced(transcriber: Transcriber) -> None:
     expected = {"languages": ["fr", "es"]}
     with pytest.raises(RemoteError, match="'de'") as caught:
@@ -251,6 +305,24 @@ def test_a_language_that_is_not_expected_is_refused_or_replaced(transcriber: Tra
     allowed = answer(transcriber, "short/de-1.wav", on_other_language="allow", **expected)
     assert (allowed.language, allowed.flags) == ("de", ["other_language"])
     assert answer(transcriber, "short/de-1.wav", **expected).language in ("fr", "es")
+
+
+@pytest.fixture
+def english_only(station: Station, micro: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the model pass for one that knows English only."""
+    vocabulary = Vocabulary(micro, multilingual=False)
+    monkeypatch.setattr(station, "vocabulary", vocabulary)
+    monkeypatch.setattr(station, "step", Step(station.engine, vocabulary))
+
+
+@pytest.mark.usefixtures("english_only")
+def test_english_from_a_model_that_knows_nothing_else_is_flagged_where_it_was_not_expected(
+    transcriber: Transcriber,
+) -> None:
+    other = {"languages": ["de"], "on_other_language": "allow"}
+    found = answer(transcriber, "short/en-1.wav", **other)
+    assert (found.language, found.flags) == ("en", ["other_language"])
+    assert answer(transcriber, "hard/silence-20s.wav", **other).flags == ["no_speech"]
 
 
 def test_doubtful_segments_are_kept_flagged_or_dropped(transcriber: Transcriber) -> None:

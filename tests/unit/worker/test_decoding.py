@@ -13,12 +13,19 @@ from worker.decoding.ladder import (
     needs_fallback,
     temperatures,
 )
-from worker.decoding.language import HeardLanguage, choose_language, is_settled
+from worker.decoding.language import (
+    HeardLanguage,
+    choose_language,
+    is_settled,
+    likely_language,
+)
+from worker.decoding.plan import Plan, make_plan
 from worker.decoding.sentences import split_sentences
 from worker.decoding.timestamps import Draft, TimedWord, split_by_timestamps
 from worker.decoding.vocabulary import Vocabulary
 from worker.decoding.words import add_words, tidy
 from worker.errors import InvalidRequest
+from worker.settings import Settings
 from worker.wire import Options
 
 BEGIN = 50_364
@@ -253,6 +260,38 @@ def test_another_language_is_taken_replaced_or_refused() -> None:
     with pytest.raises(InvalidRequest, match="'la'") as caught:
         choose_language(heard, options("reject"))
     assert caught.value.param == "languages"
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("nearest", "en"), ("allow", "la"), ("reject", "la")]
+)
+def test_one_window_is_decoded_in_the_language_that_the_request_would_take(
+    policy: str, expected: str
+) -> None:
+    options = Options.model_validate({"languages": ["de", "en"], "on_other_language": policy})
+    assert likely_language({"la": 0.4, "en": 0.1, "de": 0.04}, options) == expected
+    assert likely_language({"la": 0.4, "de": 0.3, "en": 0.1}, Options()) == "la"
+
+
+def english_only(**options: object) -> Plan:
+    micro = ROOT / "whisper-service" / "models" / "micro"
+    wanted = Options.model_validate(options)
+    return make_plan(
+        wanted, Settings(whisper_models=["micro.en"]), Vocabulary(micro, multilingual=False)
+    )
+
+
+def test_an_english_only_model_hears_english_whatever_is_expected() -> None:
+    other = {"languages": ["de"]}
+    with pytest.raises(InvalidRequest, match="'en', not in one of: de") as caught:
+        english_only(on_other_language="reject", **other)
+    assert caught.value.param == "languages"
+    with pytest.raises(InvalidRequest, match="knows none of the languages"):
+        english_only(on_other_language="nearest", **other)
+    allowed = english_only(on_other_language="allow", **other)
+    assert (allowed.language, allowed.is_expected) == ("en", False)
+    for options in ({}, {"languages": ["de", "en"]}, {"language": "en", "languages": ["de"]}):
+        assert english_only(**options).is_expected
 
 
 # --- doubts -------------------------------------------------------------------------------------

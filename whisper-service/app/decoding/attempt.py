@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from .language import HeardLanguage
+
 Mel = npt.NDArray[np.float32]
 """Log-mel of one window, shape (mels, frames)."""
 
@@ -63,6 +65,8 @@ class Attempt:
     """Find where each token is said, once an attempt is accepted."""
     detect: bool = False
     """Hear the window's language first and put it into the prompt."""
+    choose: Callable[[dict[str, float]], str] | None = None
+    """Which of the languages heard is taken; the likeliest unless it says otherwise. Raises nothing."""
     on_language: Callable[[dict[str, float]], None] | None = None
     """Told the languages as soon as they are heard, from the inference thread."""
     task: str = "transcribe"
@@ -111,6 +115,8 @@ class Outcome:
     alignment: Alignment | None = None
     languages: dict[str, float] = field(default_factory=dict)
     """Probability of each language, where it was heard; likeliest first."""
+    language: HeardLanguage | None = None
+    """The one of them that the text is in."""
     has_switched: bool = False
     """The text is doubtful, and the window is in another language than the one detected."""
     start: tuple[int, ...] = ()

@@ -8,6 +8,8 @@ from ..errors import InvalidRequest
 from ..wire import Options
 
 Probabilities = Mapping[str, float]
+ENGLISH_ONLY = {"en": 1.0}
+"""What a model that knows English only hears, whatever is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,14 @@ def choose_language(heard: Sequence[Probabilities], options: Options) -> HeardLa
             named = ", ".join(options.languages)
             message = f"The audio is in '{code}', not in one of: {named}"
             raise InvalidRequest(message, param="languages")
+
+
+def likely_language(heard: Probabilities, options: Options) -> str:
+    """The language to decode one window in: as `choose_language` has it, refused ones as they are."""
+    try:
+        return choose_language([heard], options).code
+    except InvalidRequest:
+        return max(heard, key=lambda code: heard[code])
 
 
 def _vote(heard: Sequence[Probabilities], threshold: float) -> tuple[str, float]:

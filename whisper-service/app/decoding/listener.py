@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..audio import Samples
@@ -11,6 +12,7 @@ from ..mel import log_mel
 from ..scheduler import Lane
 from .attempt import Attempt, Outcome, Recipe
 from .ladder import best_of_the_failed
+from .language import choose_language, likely_language
 from .plan import Plan
 from .step import Step
 from .vocabulary import Vocabulary
@@ -63,7 +65,8 @@ class Listener:
     ) -> Outcome:
         """The text of a window, from the first temperature that is good enough, or the best of all.
 
-        `temperature` of the outcome is the last one tried, as in the reference.
+        `temperature` of the outcome is the last one tried, as in the reference. Raises InvalidRequest
+        for a window in a language that the request wants refused.
         """
         vocabulary, options = self.vocabulary, plan.options
         language = plan.language or "en"
@@ -84,10 +87,15 @@ class Listener:
             start=tuple(start),
             align=plan.aligned,
             detect=vocabulary.multilingual and (options.multilingual or plan.language is None),
+            choose=partial(likely_language, options=options),
             task=options.task,
             on_language=self._teller(),
         )
         outcome = await self._climb(attempt, plan)
+        if attempt.detect and not outcome.is_silence(plan.thresholds):
+            # Refused here and not in the batch, where others wait for their windows.
+            language_heard = choose_language([outcome.languages], options)
+            outcome = replace(outcome, language=language_heard)
         return replace(outcome, has_switched=await self._has_switched(sound, plan, outcome))
 
     def _teller(self) -> Callable[[dict[str, float]], None] | None:

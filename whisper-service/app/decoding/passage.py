@@ -108,8 +108,8 @@ class _Look:
 
     @property
     def language(self) -> str:
-        if self.outcome.languages:
-            return next(iter(self.outcome.languages))
+        if self.outcome.language is not None:
+            return self.outcome.language.code
         return self.plan.language or "en"
 
     def drafts(self, last_speech: float) -> tuple[list[Draft], int, float]:

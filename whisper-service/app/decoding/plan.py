@@ -9,6 +9,7 @@ from ..settings import Settings
 from ..wire import Options, VadParameters
 from .attempt import Recipe, Thresholds
 from .ladder import temperatures
+from .language import ENGLISH_ONLY, choose_language
 from .vocabulary import PROMPT_TOKENS, Vocabulary
 
 FULL_FRAMES = 3000
@@ -28,6 +29,8 @@ class Plan:
     """None until it is detected."""
     is_detected: bool
     """Whether the language was heard, not given; then a window may turn out to be in another."""
+    is_expected: bool
+    """False when an English-only model serves a request that expects other languages."""
     vad: bool
     """Whether windows are cut where nobody speaks."""
     conditioned: bool
@@ -80,6 +83,7 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary) -> P
         options=options,
         language=_language(options, settings, vocabulary),
         is_detected=False,
+        is_expected=vocabulary.multilingual or _expects_english(options),
         vad=vad,
         conditioned=conditioned,
         adaptive=settings.whisper_adaptive_window if adaptive is None else adaptive,
@@ -121,6 +125,13 @@ def _language(options: Options, settings: Settings, vocabulary: Vocabulary) -> s
     if language is not None and not vocabulary.knows(language):
         raise InvalidRequest(f"The model does not know the language '{language}'", param="language")
     return language
+
+
+def _expects_english(options: Options) -> bool:
+    """Whether a text in English is what the request expects; raises InvalidRequest as it wants."""
+    if options.language is not None and not options.multilingual:
+        return True
+    return choose_language([ENGLISH_ONLY], options).is_expected
 
 
 def _text(value: str | None) -> str | None:

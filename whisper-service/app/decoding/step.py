@@ -60,7 +60,7 @@ class Step:
         if batch[0].detect:
             heard = self._hear(encoded)
             batch = [
-                self._in_language(attempt, next(iter(languages)))
+                self._in_language(attempt, languages)
                 for attempt, languages in zip(batch, heard, strict=True)
             ]
             for attempt, languages in zip(batch, heard, strict=True):
@@ -73,7 +73,8 @@ class Step:
         ]
         return self._with_alignments(encoded, batch, outcomes)
 
-    def _in_language(self, attempt: Attempt, language: str) -> Attempt:
+    def _in_language(self, attempt: Attempt, languages: dict[str, float]) -> Attempt:
+        language = next(iter(languages)) if attempt.choose is None else attempt.choose(languages)
         start = tuple(self.vocabulary.start(language, attempt.task))
         at = attempt.recipe.start_index
         prompt = attempt.prompt[:at] + start + attempt.prompt[at + len(start) :]

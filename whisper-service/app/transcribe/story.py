@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
+from ..decoding.passage import Said
 from ..errors import ModelUnavailable, ServiceError
 from ..scheduler import BatchTooLarge
 from ..wire import Event, Failed, Finished, Progress, Segment
@@ -60,7 +61,9 @@ class Story:
         self._done_seconds = 0.0
         self._segments = 0
         self._doubts = Counter[str]()
-        self._languages = Counter[str]()
+        self._first: Said | None = None
+        """The first segment that was told."""
+        self._has_other_language = False
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Segments and progress, then `finished` or `failed`."""
@@ -102,12 +105,15 @@ class Story:
                 vocabulary=self._work.listener.vocabulary,
             )
             self._doubts.update(segment.flags)
+            heard = said.outcome.language
+            is_expected = plan.is_expected and (heard is None or heard.is_expected)
+            self._has_other_language = self._has_other_language or not is_expected
             if plan.options.doubtful == "drop" and segment.flags:
                 continue
             if plan.options.doubtful == "keep":
                 segment = segment.model_copy(update={"flags": []})
             self._segments += 1
-            self._languages[said.language] += len(said.text)
+            self._first = self._first or said
             yield segment
 
     def _progress(self) -> Progress:
@@ -150,23 +156,28 @@ class Story:
         return finished
 
     def _language(self) -> tuple[str | None, float | None]:
-        """The language told at the end: forced, detected, or null when nothing was said."""
+        """The language told at the end: forced, detected, or null when nothing was said.
+
+        Where every window is heard anew, it is that of the first one with text.
+        """
         options = self._work.plan.options
+        if options.multilingual and self._first is not None:
+            first = self._first.outcome.language
+            return self._first.language, None if first is None else first.probability
         if options.language is not None:
             return options.language, None
         if not self._segments:
             return None, None
-        if options.multilingual:
-            return self._languages.most_common(1)[0][0], None
         heard = self._work.language
         return self._work.plan.language, None if heard is None else heard.probability
 
     def _flags(self) -> list[str]:
         heard = self._work.language
+        is_other = self._has_other_language or (heard is not None and not heard.is_expected)
         flags = {
             "truncated": self._work.reading.is_truncated,
             "no_speech": not self._segments and not self._doubts,
-            "other_language": heard is not None and not heard.is_expected,
+            "other_language": is_other,
             "doubtful_dropped": self._work.plan.options.doubtful == "drop" and bool(self._doubts),
         }
         return [name for name, holds in flags.items() if holds]

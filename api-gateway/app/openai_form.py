@@ -143,9 +143,10 @@ def _options(fields: Fields, task: Task, logprobs: bool) -> Options:
     given["prompt"] = given["prompt"] or fields.text("initial_prompt")
     given["hotwords"] = given["hotwords"] or ", ".join(fields.texts("keywords")) or None
     match read_options({"languages": fields.option_list("languages")}).languages:
-        case [language] if given["language"] is None:
+        case [language] if not (given["language"] or given["on_other_language"]):
+            # Nothing is left to detect, unless it was said what to do when another one is heard.
             given["language"] = language
-        case [_, _, *_] as languages:
+        case [_, *_] as languages:
             given["languages"] = languages
     if (vad := _server_vad(fields)) is not None:
         given["vad_filter"] = given["vad_filter"] or "true"

@@ -297,6 +297,23 @@ def test_one_candidate_language_is_the_language_and_several_leave_it_open() -> N
     assert refused(("languages[]", "xx"))[0] == "languages"
 
 
+@pytest.mark.parametrize("policy", ["allow", "nearest", "reject"])
+@pytest.mark.parametrize("spelling", ["languages", "languages[]"])
+def test_one_candidate_language_stays_one_where_it_is_said_what_to_do_with_others(
+    spelling: str, policy: str
+) -> None:
+    asked = read((spelling, "de"), ("on_other_language", policy))
+    assert asked.options.model_dump(exclude_unset=True) == {
+        "languages": ["de"],
+        "on_other_language": policy,
+    }
+
+
+def test_candidates_beside_the_language_are_passed_on_however_many() -> None:
+    asked = read(("language", "en"), ("languages[]", "de"))
+    assert asked.options.model_dump(exclude_unset=True) == {"language": "en", "languages": ["de"]}
+
+
 def test_what_has_an_effect_is_not_named() -> None:
     asked = read(("include[]", "logprobs"), ("stream", "true"), ("progress", "true"))
     assert asked.ignored == []

@@ -5,7 +5,8 @@ request or the process ends. Decoders need to seek: an m4a may have its index at
 """
 
 import tempfile
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,13 @@ class Upload:
     file: BinaryIO
     size: int
     options: Options
+    came_at: float = field(default_factory=time.monotonic)
+    """When the first of it came, on the monotonic clock."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since the first of it came."""
+        return time.monotonic() - self.came_at
 
 
 async def receive_upload(request: Request, *, max_bytes: int, folder: Path | None) -> Upload:
@@ -40,6 +48,7 @@ async def receive_upload(request: Request, *, max_bytes: int, folder: Path | Non
 
 
 async def _receive(request: Request, file: BinaryIO, max_bytes: int) -> Upload:
+    came_at = time.monotonic()
     fields: dict[str, str] = {}
     size: int | None = None
     async for part in read_parts(request, max_bytes):
@@ -57,4 +66,4 @@ async def _receive(request: Request, file: BinaryIO, max_bytes: int) -> Upload:
     if size == 0:
         raise InvalidAudio("The file is empty", param="file")
     file.seek(0)
-    return Upload(file, size, options)
+    return Upload(file, size, options, came_at)

@@ -352,6 +352,15 @@ def test_a_step_costs_by_the_window_however_short_the_clips_were() -> None:
     assert speed.predicted_alone(2.0) == 2.0
 
 
+def test_a_file_alone_takes_as_many_rounds_as_its_windows_make_with_all_workers() -> None:
+    speed = Speed(workers=2)
+    speed.observe(windows=1, seconds=1.0)
+    assert speed.predicted_alone(600.0) == 10.0
+    assert speed.predicted_alone(70.0) == 2.0
+    assert speed.predicted_alone(2.0) == 1.0
+    assert speed.predicted_alone(600.0, in_turn=True) == 20.0
+
+
 def test_the_speed_follows_the_last_steps_and_is_shared_by_the_workers() -> None:
     speed = Speed(workers=2)
     assert (speed.expected_step_seconds(4), speed.predicted_seconds(4)) == (None, 0.0)
@@ -392,6 +401,14 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
     with pytest.raises(Overloaded) as never:
         scheduler.check(seconds=130.0, deadline=20.0)
     assert never.value.retryable is False
+
+
+def test_what_was_spent_on_receiving_a_request_is_gone_from_its_deadline() -> None:
+    scheduler = standing(2.0)
+    scheduler.check(seconds=30.0, deadline=10.0, age=8.0)
+    with pytest.raises(Overloaded, match=r"deadline of 10 s cannot be met; 11\.0 s") as slow:
+        scheduler.check(seconds=30.0, deadline=10.0, age=9.0)
+    assert slow.value.retryable is False, "it would be as slow again"
 
 
 def predicted_end(scheduler: Scheduler[Clip, str], **request: Any) -> float:

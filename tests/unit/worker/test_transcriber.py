@@ -1,18 +1,26 @@
-"""What a request goes through before its first window: how many files are opened at once."""
+"""What a request goes through before its first window: files opened at once, deadlines."""
 
 import asyncio
 import io
+import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from house import ROOT
+from starlette.requests import Request
+from worker import uploads
+from worker.decoding.vocabulary import Vocabulary
+from worker.errors import Overloaded
 from worker.scheduler import Scheduler
 from worker.settings import Settings
 from worker.transcribe import Transcriber
 from worker.transcribe import transcriber as module
 from worker.uploads import Upload
 from worker.wire import Options
+
+MICRO = ROOT / "whisper-service" / "models" / "micro"
 
 
 class Reading:
@@ -45,19 +53,20 @@ def scheduler() -> Scheduler[Any, Any]:
 def transcriber(scheduler: Scheduler[Any, Any], monkeypatch: pytest.MonkeyPatch) -> Transcriber:
     """One that has a model of which nothing is asked."""
     info = SimpleNamespace(tasks=["transcribe"])
-    vocabulary = SimpleNamespace(multilingual=True, knows=lambda code: True)
+    vocabulary = Vocabulary(MICRO, multilingual=True)
     station = SimpleNamespace(
         name="micro", info=info, vocabulary=vocabulary, scheduler=scheduler, step=None
     )
     monkeypatch.setattr(module, "Reading", Reading)
-    monkeypatch.setattr(module, "make_plan", lambda *told: None)
     models: Any = SimpleNamespace(station=lambda name: station)
     cage: Any = None
     return Transcriber(Settings(), models, cage)
 
 
-def first_event(transcriber: Transcriber, options: Options) -> "asyncio.Task[Any]":
-    upload = Upload(io.BytesIO(b"x"), 1, options)
+def first_event(
+    transcriber: Transcriber, options: Options, *, came_at: float | None = None
+) -> "asyncio.Task[Any]":
+    upload = Upload(io.BytesIO(b"x"), 1, options, time.monotonic() if came_at is None else came_at)
     events: AsyncIterator[Any] = transcriber.transcribe("micro", upload, "r")
     return asyncio.ensure_future(anext(events))  # type: ignore[arg-type]
 
@@ -76,3 +85,64 @@ def test_no_more_than_64_files_are_opened_at_once(transcriber: Transcriber) -> N
         return [*seen, Reading.open_now]
 
     assert asyncio.run(story()) == [64, 70, 70]
+
+
+def asked(transcriber: Transcriber, options: Options, *, age: float = 0.0) -> str:
+    """What a request for 600 s of audio that came `age` seconds ago is told first."""
+
+    async def story() -> str:
+        Reading.may_open = asyncio.Event()
+        Reading.may_open.set()
+        came_at = time.monotonic() - age
+        return str((await first_event(transcriber, options, came_at=came_at)).type)
+
+    return asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [
+        (Options(deadline=900), 1000),
+        (Options(deadline=1900, vad_filter=False), 2000),
+        (Options(deadline=1900, vad_filter=False, condition_on_previous_text=False), 2000),
+        (Options(deadline=1900, condition_on_previous_text=True), 2000),
+    ],
+)
+def test_two_workers_halve_the_time_of_a_file_unless_its_windows_go_in_turn(
+    transcriber: Transcriber, scheduler: Scheduler[Any, Any], options: Options, seconds: int
+) -> None:
+    scheduler.speed.observe(windows=1, seconds=100.0)
+    with pytest.raises(Overloaded, match=f"cannot be met; {seconds}"):
+        asked(transcriber, options)
+    assert asked(transcriber, options.model_copy(update={"deadline": seconds + 100})) == "started"
+
+
+def test_a_deadline_counts_from_when_the_request_came(
+    transcriber: Transcriber, scheduler: Scheduler[Any, Any]
+) -> None:
+    scheduler.speed.observe(windows=1, seconds=100.0)
+    assert asked(transcriber, Options(deadline=1500), age=400.0) == "started"
+    with pytest.raises(Overloaded, match="The deadline of 1500 s cannot be met; 16"):
+        asked(transcriber, Options(deadline=1500), age=600.0)
+
+
+def test_a_request_has_come_with_its_first_bytes_and_not_with_its_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    body = [
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx',
+        b"yz\r\n--b--\r\n",
+    ]
+
+    async def receive() -> dict[str, Any]:
+        nonlocal now
+        now += 4.5
+        return {"type": "http.request", "body": body.pop(0), "more_body": bool(body)}
+
+    monkeypatch.setattr(uploads, "time", SimpleNamespace(monotonic=lambda: now))
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    request = Request({"type": "http", "headers": headers}, receive)
+    upload = asyncio.run(uploads.receive_upload(request, max_bytes=1000, folder=None))
+    with upload.file as file:
+        assert (file.read(), upload.age) == (b"xyz", 9.0)

@@ -24,8 +24,12 @@ class Arrival:
     tenant: str
     rank: int
     """Of its priority class; 0 goes first."""
-    seconds: float
+    seconds: float = 0.0
     """Audio in it; 0 when that is not known yet."""
+    in_turn: bool = False
+    """Whether each of its windows waits for the one before it."""
+    age: float = 0.0
+    """Seconds since it came: while it was received it was not in the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ class Bounds:
         """Why a request is not taken; None when it is.
 
         A request is taken however long it is when nothing else waits. One whose end is predicted
-        after its `deadline`, in seconds from now, is refused at once.
+        after its `deadline`, in seconds from when it came, is refused at once.
         """
         load = Load.of(lanes)
         if load.waiting_requests >= self.requests:
@@ -124,7 +128,7 @@ class Bounds:
             full = Overloaded("The queue is full", retry_after=again)
             return full, _report("audio_seconds", load)
         if deadline is not None:
-            alone = speed.predicted_alone(arrival.seconds)
+            alone = arrival.age + speed.predicted_alone(arrival.seconds, in_turn=arrival.in_turn)
             end = seconds_before(arrival, lanes, speed, now) + alone
             if end > deadline:
                 late = Overloaded(

@@ -111,7 +111,7 @@ class Scheduler(Generic[J, R]):
 
         Everybody whose turn it is has one window before it; a long file's rest has not.
         """
-        arrival = Arrival(tenant, RANKS[priority], 0.0)
+        arrival = Arrival(tenant, RANKS[priority])
         with self._lock:
             return seconds_before(arrival, [*self._lanes.values()], self.speed, self._clock())
 
@@ -122,10 +122,13 @@ class Scheduler(Generic[J, R]):
         priority: Priority = "interactive",
         seconds: float = 0.0,
         deadline: float | None = None,
+        in_turn: bool = False,
+        age: float = 0.0,
     ) -> None:
         """Raise Overloaded if such a request would not be admitted now; see open."""
+        arrival = Arrival(tenant, RANKS[priority], seconds, in_turn, age)
         with self._lock:
-            refused = self._refusal(Arrival(tenant, RANKS[priority], seconds), deadline)
+            refused = self._refusal(arrival, deadline)
         if refused is not None:
             raise self._told(*refused)
 
@@ -136,14 +139,18 @@ class Scheduler(Generic[J, R]):
         priority: Priority = "interactive",
         seconds: float = 0.0,
         deadline: float | None = None,
+        in_turn: bool = False,
+        age: float = 0.0,
     ) -> Lane[J, R]:
-        """Admit a request of `seconds` of audio (0 when not known yet).
+        """Admit a request of `seconds` of audio (0 when not known yet), which came `age` seconds ago.
 
-        Raises Overloaded, with the seconds after which to come again, when the queue is full or
-        the request could not end within `deadline` seconds.
+        `in_turn` says that each of its windows waits for the one before it. Raises Overloaded, with
+        the seconds after which to come again, when the queue is full or the request could not end
+        within `deadline` seconds from when it came.
         """
+        arrival = Arrival(tenant, RANKS[priority], seconds, in_turn, age)
         with self._lock:
-            refused = self._refusal(Arrival(tenant, RANKS[priority], seconds), deadline)
+            refused = self._refusal(arrival, deadline)
             if refused is None:
                 place = self._queue.open(tenant, priority)
                 lane = Lane(self, place, seconds)

@@ -43,6 +43,10 @@ class Speed:
         """How long all workers together need for `windows` windows."""
         return (self.expected_step_seconds(1) or 0.0) * windows / self._workers
 
-    def predicted_alone(self, audio_seconds: float) -> float:
-        """How long one worker needs for `audio_seconds` of audio with nobody else there."""
-        return (self.expected_step_seconds(1) or 0.0) * windows_in(audio_seconds)
+    def predicted_alone(self, audio_seconds: float, *, in_turn: bool = False) -> float:
+        """How long `audio_seconds` of audio take with nobody else there.
+
+        All workers share the windows, unless those go `in_turn`, each after the one before it.
+        """
+        rounds = math.ceil(windows_in(audio_seconds) / (1 if in_turn else self._workers))
+        return (self.expected_step_seconds(1) or 0.0) * rounds

@@ -43,12 +43,15 @@ class Transcriber:
         """
         self._prepared(model, options or Options())
 
-    def _prepared(self, model: str, options: Options) -> tuple[Station, Plan]:
-        """The model that would serve a request now, and how; raises as `admit` says."""
+    def _prepared(self, model: str, options: Options, *, age: float = 0.0) -> tuple[Station, Plan]:
+        """The model that would serve a request of this age now, and how; raises as `admit` says."""
         station = self.models.station(model)
         plan = self._plan(station, options)
         station.scheduler.check(
-            tenant=options.tenant, priority=options.priority, deadline=options.deadline
+            tenant=options.tenant,
+            priority=options.priority,
+            deadline=options.deadline,
+            age=age,
         )
         return station, plan
 
@@ -70,7 +73,7 @@ class Transcriber:
         """
         reading = Reading(self.cage, upload.file, max_seconds=self.settings.max_audio_seconds)
         try:
-            station, plan = self._prepared(model, upload.options)
+            station, plan = self._prepared(model, upload.options, age=upload.age)
             async with self._openings:
                 await reading.open()
             position = station.scheduler.load.waiting_requests
@@ -82,6 +85,8 @@ class Transcriber:
                 priority=upload.options.priority,
                 seconds=self._likely_seconds(upload, reading),
                 deadline=upload.options.deadline,
+                in_turn=plan.conditioned or not plan.vad,
+                age=upload.age,
             ) as lane:
                 yield Started(
                     request_id=request_id,
@@ -113,7 +118,7 @@ class Transcriber:
         """Say which language is spoken in the first windows that hold speech; closes the upload."""
         reading = Reading(self.cage, upload.file, max_seconds=self.settings.max_audio_seconds)
         try:
-            station, plan = self._prepared(model, upload.options)
+            station, plan = self._prepared(model, upload.options, age=upload.age)
             async with self._openings:
                 await reading.open()
             with station.scheduler.open(

@@ -406,6 +406,67 @@ def test_silence_has_no_language(transcriber: Transcriber) -> None:
     assert (found.language, found.probabilities) == (None, {})
 
 
+@pytest.mark.usefixtures("english_only")
+def test_a_model_that_knows_nothing_else_hears_english_where_somebody_speaks(
+    transcriber: Transcriber,
+) -> None:
+    speech, silence = upload("short/de-1.wav"), upload("hard/silence-20s.wav")
+    found = asyncio.run(transcriber.detect_language("micro", speech, "test"))
+    assert (found.language, found.language_probability) == ("en", 1.0)
+    assert found.probabilities == {"en": 1.0}
+    found = asyncio.run(transcriber.detect_language("micro", silence, "test"))
+    assert (found.language, found.probabilities) == (None, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("language", "en"),
+        ("task", "translate"),
+        ("prompt", "Vienna"),
+        ("temperature", 0.2),
+        ("beam_size", 1),
+        ("word_timestamps", True),
+        ("condition_on_previous_text", False),
+        ("multilingual", True),
+        ("doubtful", "drop"),
+    ],
+)
+def test_what_means_nothing_without_a_text_is_refused_by_name(
+    transcriber: Transcriber, name: str, value: Any
+) -> None:
+    asked = upload("short/en-1.wav", **{name: value})
+    with pytest.raises(InvalidRequest, match="means nothing where only the language") as caught:
+        asyncio.run(transcriber.detect_language("micro", asked, "test"))
+    assert (caught.value.status, caught.value.param) == (400, name)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options().model_dump(),
+        {
+            "languages": ["en", "fr"],
+            "on_other_language": "reject",
+            "language_detection_threshold": 0.2,
+            "language_detection_segments": 2,
+            "vad_filter": True,
+            "vad_parameters": {"threshold": 0.4},
+            "adaptive_window": True,
+            "deadline": 3600.0,
+            "tenant": "somebody",
+            "priority": "bulk",
+        },
+    ],
+    ids=["defaults", "all that is read"],
+)
+def test_what_the_language_depends_on_is_taken(
+    transcriber: Transcriber, options: dict[str, Any]
+) -> None:
+    asked = upload("short/en-1.wav", **options)
+    assert asyncio.run(transcriber.detect_language("micro", asked, "test")).language == "en"
+
+
 def test_what_the_vad_would_drop_has_a_language_where_the_vad_is_not_wanted(
     transcriber: Transcriber,
 ) -> None:

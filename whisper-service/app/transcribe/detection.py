@@ -3,21 +3,34 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 
-from ..decoding.language import choose_language, is_settled
+from ..decoding.language import ENGLISH_ONLY, choose_language, is_settled
 from ..decoding.listener import Listener, Sound
 from ..decoding.plan import Plan
 from ..decoding.sources import FileSource
-from ..wire import DetectedLanguage
+from ..errors import InvalidRequest
+from ..wire import DetectedLanguage, Options
 from .reading import Reading
+
+READ = frozenset(
+    {
+        *("languages", "on_other_language"),
+        *("language_detection_threshold", "language_detection_segments"),
+        *("vad_filter", "vad_parameters", "adaptive_window"),
+        *("deadline", "tenant", "priority"),
+    }
+)
+"""Options that the language or its place in the queue depends on; the others are about the text."""
 
 
 async def detected_language(reading: Reading, listener: Listener, plan: Plan) -> DetectedLanguage:
-    """Hear as many windows as the vote needs; the language is None where nobody speaks."""
-    if not listener.vocabulary.multilingual:
-        return DetectedLanguage(language="en", language_probability=1.0, probabilities={"en": 1.0})
+    """Hear as many windows as the vote needs; the language is None where nobody speaks.
+
+    Raises InvalidRequest for an option that means nothing here.
+    """
+    _refuse_unread(plan.options)
     heard: list[dict[str, float]] = []
     async for sound in _sounds(reading, plan):
-        heard.append((await listener.hear(sound, plan)).languages)
+        heard.append(await _languages(sound, listener, plan))
         if is_settled(heard, plan.options):
             break
     if not heard:
@@ -31,6 +44,19 @@ async def detected_language(reading: Reading, listener: Listener, plan: Plan) ->
         language_probability=language.probability,
         probabilities={code: total / len(heard) for code, total in totals.most_common()},
     )
+
+
+def _refuse_unread(options: Options) -> None:
+    for name, field in Options.model_fields.items():
+        if name not in READ and getattr(options, name) != field.default:
+            message = f"'{name}' means nothing where only the language is asked for"
+            raise InvalidRequest(message, param=name)
+
+
+async def _languages(sound: Sound, listener: Listener, plan: Plan) -> dict[str, float]:
+    if not listener.vocabulary.multilingual:
+        return ENGLISH_ONLY
+    return (await listener.hear(sound, plan)).languages
 
 
 async def _sounds(reading: Reading, plan: Plan) -> AsyncIterator[Sound]:

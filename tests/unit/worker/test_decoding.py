@@ -262,6 +262,12 @@ def test_another_language_is_taken_replaced_or_refused() -> None:
     assert caught.value.param == "languages"
 
 
+@pytest.mark.parametrize("policy", ["allow", "nearest", "reject"])
+def test_an_empty_list_of_languages_expects_none(policy: str) -> None:
+    options = Options.model_validate({"languages": [], "on_other_language": policy})
+    assert choose_language([{"la": 0.85, "en": 0.1}], options) == HeardLanguage("la", 0.85)
+
+
 @pytest.mark.parametrize(
     ("policy", "expected"), [("nearest", "en"), ("allow", "la"), ("reject", "la")]
 )

@@ -38,7 +38,7 @@ def choose_language(heard: Sequence[Probabilities], options: Options) -> HeardLa
     and the request wants such files refused.
     """
     code, probability = _vote(heard, options.language_detection_threshold)
-    if options.languages is None or code in options.languages:
+    if not options.languages or code in options.languages:
         return HeardLanguage(code, probability)
     match options.on_other_language:
         case "allow":

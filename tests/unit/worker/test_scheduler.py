@@ -4,11 +4,13 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from worker.decoding.attempt import Attempt, Recipe
 from worker.errors import Overloaded
 from worker.scheduler import (
     BatchTooLarge,
@@ -27,6 +29,7 @@ class Clip:
     name: str
     audio_seconds: float = 10.0
     key: str = "same"
+    is_whole: bool = True
 
     @property
     def description(self) -> str:
@@ -370,6 +373,23 @@ def test_the_speed_follows_the_last_steps_and_is_shared_by_the_workers() -> None
     assert speed.predicted_seconds(4) == 6.0
 
 
+def test_the_speed_is_not_learned_from_steps_that_are_only_a_part_of_a_windows_work() -> None:
+    now = [0.0]
+    seconds = {"decode": 3.0, "hear": 0.5}
+
+    def step(batch: list[Clip]) -> list[str]:
+        now[0] += sum(seconds[clip.name] for clip in batch)
+        return ["text" for _ in batch]
+
+    scheduler = Scheduler[Clip, str](step, clock=lambda: now[0])
+    scheduler.start()
+    lane = scheduler.open()
+    for clip in (Clip("decode"), Clip("hear", is_whole=False), Clip("hear", is_whole=False)):
+        assert lane.submit(clip).result(30) == "text"
+    scheduler.close()
+    assert scheduler.speed.expected_step_seconds(1) == 3.0
+
+
 def standing(window_seconds: float, **bounds: int) -> Scheduler[Clip, str]:
     """A scheduler that was not started, so that it stands still; a window takes so long."""
     scheduler = Scheduler[Clip, str](Engine().step, clock=lambda: 0.0, **bounds)
@@ -583,3 +603,15 @@ def test_no_window_is_lost_or_answered_with_anothers_text(
         except CancelledError:
             assert requests[int(name.split(".")[0])][1]
     scheduler.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoded", "expected"),
+    [("decode", None, True), ("decode", "kept", False), ("hear", None, False), ("align", 0, False)],
+)
+def test_only_an_attempt_that_encodes_and_decodes_tells_how_long_a_window_takes(
+    kind: Literal["hear", "decode", "align"], encoded: object, expected: bool
+) -> None:
+    mel = np.zeros((80, 3000), np.float32)
+    attempt = Attempt(Recipe(kind, 3000), mel, (), (), 3000, "a window", encoded=encoded)
+    assert attempt.is_whole is expected

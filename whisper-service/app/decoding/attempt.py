@@ -85,6 +85,11 @@ class Attempt:
         """What the attempt costs in the queue's fairness."""
         return max(1.0, self.frames / 100)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the window is encoded and decoded; other steps take a fraction of that."""
+        return self.recipe.kind == "decode" and self.encoded is None
+
     def again(self, temperature: float, encoded: Any) -> "Attempt":
         """The same window at the next temperature; what was found out already is kept."""
         return replace(self, recipe=replace(self.recipe, temperature=temperature), encoded=encoded)
@@ -121,6 +126,7 @@ class Outcome:
     """The text is doubtful, and the window is in another language than the one detected."""
     start: tuple[int, ...] = ()
     encoded: Any = None
+    """The encoder's output, as long as the window may be looked at again."""
 
     def is_silence(self, thresholds: Thresholds) -> bool:
         """Whether Whisper takes the window for silence: unlikely text and probably no speech."""

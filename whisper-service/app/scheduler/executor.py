@@ -91,7 +91,7 @@ class Executor(Generic[J, R]):
         finally:
             seconds = self._clock() - began
             left = self._charge(batch, seconds)
-            if not failed:
+            if not failed and all(entry.job.is_whole for entry in batch):
                 self._speed.observe(windows=len(batch), seconds=seconds)
             self._tell(
                 StepReport(

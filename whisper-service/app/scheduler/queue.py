@@ -33,6 +33,10 @@ class Job(Protocol):
         """What the job costs; above 0."""
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it does all that a window takes, and not only a part, so that speed is learned from it."""
+
+    @property
     def description(self) -> str:
         """Which window this is, for the log: request and times, never text."""
 

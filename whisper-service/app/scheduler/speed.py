@@ -1,4 +1,4 @@
-"""How fast the engine is, learned from its steps: predicted waits and expected step times.
+"""How fast the engine is, learned from its steps over whole windows: predicted waits and expected step times.
 
 A step costs by the window: however short a clip is, the encoder sees 30 s of it.
 """
@@ -29,7 +29,7 @@ class Speed:
         self._per_window: float | None = None
 
     def observe(self, *, windows: int, seconds: float) -> None:
-        """Learn from one step over `windows` windows."""
+        """Learn from one step over `windows` windows that did all of their work."""
         with self._lock:
             new, old = seconds / windows, self._per_window
             self._per_window = new if old is None else old + FORGET * (new - old)

@@ -33,6 +33,7 @@ WINDOWS = [
 ]
 """What is heard in three windows of 30, 30 and 15 s: each ends with a timestamp, so none is reheard."""
 SECONDS = 75
+SEARCH = ["beam_size", "patience", "num_hypotheses", "sampling_topk", "sampling_temperature"]
 
 
 class Script:
@@ -43,8 +44,8 @@ class Script:
 
     def __init__(self, good_at: float = 0.0) -> None:
         self.prompts: list[list[int]] = []
-        self.searches: list[tuple[float, int]] = []
-        """Temperature and how many hypotheses were asked for."""
+        self.searches: list[dict[str, Any]] = []
+        """How each text was to be searched for."""
         self._good_at = good_at
         self._window = 0
 
@@ -53,7 +54,7 @@ class Script:
 
     def generate(self, encoded: Any, prompts: list[list[int]], **options: Any) -> list[Any]:
         temperature = options.get("sampling_temperature", 0.0)
-        self.searches.append((temperature, options.get("num_hypotheses", 1)))
+        self.searches.append({name: options[name] for name in SEARCH if name in options})
         is_good = self._window > 0 or temperature >= self._good_at
         tokens = WINDOWS[self._window]
         if is_good:
@@ -135,6 +136,7 @@ def ours(
         (0.4, {"prompt_reset_on_temperature": 0.3}),
         (0.6, {"prompt_reset_on_temperature": 0.7}),
         (0.4, {"prompt_reset_on_temperature": 0.4}),
+        (0.4, {"beam_size": 2, "patience": 2.0, "best_of": 3}),
     ],
     ids=[
         "nothing",
@@ -148,6 +150,7 @@ def ours(
         "above 0.3",
         "not above 0.7",
         "not above 0.4",
+        "search",
     ],
 )
 def test_every_window_is_told_what_faster_whisper_tells_it(
@@ -208,6 +211,21 @@ def test_a_text_that_needed_a_higher_temperature_is_not_told_to_the_next_window(
     assert script.prompts[1] == ([PREVIOUS, *WINDOWS[0], *START] if is_told else START)
     told = [PREVIOUS, *(WINDOWS[0] if is_told else []), *WINDOWS[1], *START]
     assert script.prompts[2] == told
+
+
+def test_beams_are_told_at_temperature_0_and_samples_above_it(
+    transcriber: Transcriber, station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = ours(transcriber, station, monkeypatch, 0.4, beam_size=2, patience=2.0, best_of=3)
+    beams = {"beam_size": 2, "patience": 2.0}
+    samples = {"beam_size": 1, "num_hypotheses": 3, "sampling_topk": 0}
+    assert script.searches == [
+        beams,
+        {**samples, "sampling_temperature": 0.2},
+        {**samples, "sampling_temperature": 0.4},
+        beams,
+        beams,
+    ]
 
 
 # --- windows that the VAD cuts ------------------------------------------------------------------

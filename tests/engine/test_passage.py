@@ -157,3 +157,24 @@ def test_what_is_invented_after_a_silence_is_left_out_of_text_without_timestamps
     )
     assert [segment.text for segment in segments] == [GOOD]
     assert asked == [(0, round(seconds * 100))]
+
+
+@pytest.mark.parametrize("log_prob_threshold", [-1.0, 0.0], ids=["sure", "doubtful"])
+def test_what_the_encoder_gave_is_held_no_longer_than_the_text_takes(
+    station: Station, log_prob_threshold: float
+) -> None:
+    samples = np.asarray(decode_audio(str(DATA / "short/en-1.wav")), np.float32)
+    options = Options(log_prob_threshold=log_prob_threshold, no_speech_threshold=1.0)
+    plan = make_plan(options, Settings(whisper_models=["micro"]), station.vocabulary)
+
+    async def hear() -> tuple[Outcome, Outcome]:
+        with station.scheduler.open() as lane:
+            listener = Listener(lane, station.step, "test")
+            heard = await listener.hear(Sound(samples, 0), plan)
+            sound = Sound(samples, 0, encoded=heard.encoded)
+            return heard, await listener.listen(sound, plan.in_language("en"))
+
+    heard, outcome = asyncio.run(hear())
+    assert heard.encoded is not None, "the text is decoded from the same"
+    assert outcome.alignment is not None
+    assert outcome.encoded is None

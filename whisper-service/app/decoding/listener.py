@@ -96,7 +96,9 @@ class Listener:
             # Refused here and not in the batch, where others wait for their windows.
             language_heard = choose_language([outcome.languages], options)
             outcome = replace(outcome, language=language_heard)
-        return replace(outcome, has_switched=await self._has_switched(sound, plan, outcome))
+        has_switched = await self._has_switched(sound, plan, outcome)
+        # A text may wait for those before it; megabytes of the encoder's output need not wait with it.
+        return replace(outcome, has_switched=has_switched, encoded=None)
 
     def _teller(self) -> Callable[[dict[str, float]], None] | None:
         """Bring what the inference thread hears to this request's event loop."""

@@ -178,3 +178,43 @@ def test_what_the_encoder_gave_is_held_no_longer_than_the_text_takes(
     assert heard.encoded is not None, "the text is decoded from the same"
     assert outcome.alignment is not None
     assert outcome.encoded is None
+
+
+class Noting(Scripted):
+    """Remembers what each look is told beforehand."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.told: list[list[int]] = []
+
+    async def listen(self, sound: Sound, plan: Plan, **told: Any) -> Outcome:
+        self.told.append(list(told["previous"]))
+        return await super().listen(sound, plan, **told)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "is_told_again"),
+    [({"vad_filter": True}, True), ({"vad_filter": False}, False)],
+    ids=["cut by the VAD", "a whole file"],
+)
+def test_the_prompt_goes_to_every_look_at_a_window_cut_by_the_vad_and_to_the_first_of_a_file(
+    station: Station, strategy: dict[str, Any], is_told_again: bool
+) -> None:
+    vocabulary = station.vocabulary
+    options = Options(language="en", prompt="Vienna", condition_on_previous_text=False, **strategy)
+    plan = make_plan(options, Settings(whisper_models=["micro"]), vocabulary)
+    tokens = tuple(vocabulary.encode(" Yes."))
+    listener: Any = Noting(
+        vocabulary,
+        lambda sound: Outcome(tokens=tokens, cut_off=sound.frames > FRAMES_THAT_FIT),
+    )
+    source = Recording(np.zeros(9 * 16_000, np.float32))
+
+    async def hear() -> None:
+        async for _ in hear_passage(source, listener, plan, Context(said=list(plan.prompt))):
+            pass
+
+    asyncio.run(hear())
+    prompt = vocabulary.encode(" Vienna")
+    assert listener.asked == [(0, 900), (0, 225), (225, 675)]
+    assert listener.told == [prompt, prompt, prompt if is_told_again else []]

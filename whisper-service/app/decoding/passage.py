@@ -89,10 +89,13 @@ async def hear_passage(
 
 
 def _remember(context: Context, said: Sequence[Said], plan: Plan, outcome: Outcome) -> None:
+    """What the next look is told: with the VAD the prompt anew, in a file it has gone to the first."""
     for segment in said:
         context.said += segment.draft.tokens
     reset = plan.options.prompt_reset_on_temperature
-    if not plan.conditioned or outcome.temperature > reset:
+    if not plan.conditioned:
+        context.said = list(plan.prompt) if plan.vad else []
+    elif outcome.temperature > reset:
         context.said = []
 
 

@@ -5,7 +5,7 @@ from house import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from worker.decoding.attempt import Outcome, Thresholds
-from worker.decoding.doubt import doubts, is_repetitive
+from worker.decoding.doubt import doubts, is_left_out, is_repetitive
 from worker.decoding.ladder import (
     average_logprob,
     best_of_the_failed,
@@ -325,6 +325,16 @@ def test_each_reason_has_its_name() -> None:
     assert reasons(Outcome(avg_logprob=-1.2)) == ["low_logprob"]
     assert reasons(Outcome(no_speech_prob=0.7)) == ["no_speech"]
     assert reasons(speech=[(2.8, 9.0)]) == ["outside_speech"]
+
+
+def test_a_likely_text_is_not_left_out_for_sounding_like_no_speech_alone() -> None:
+    likely = reasons(Outcome(no_speech_prob=0.7, avg_logprob=-0.2))
+    assert (likely, is_left_out(likely)) == (["no_speech"], False)
+    unlikely = reasons(Outcome(no_speech_prob=0.7, avg_logprob=-1.2))
+    assert (unlikely, is_left_out(unlikely)) == (["low_logprob", "no_speech"], True)
+    assert not is_left_out([])
+    for reason in ("repetition", "low_logprob", "outside_speech", "language_switch"):
+        assert is_left_out([reason])
 
 
 @pytest.mark.parametrize(

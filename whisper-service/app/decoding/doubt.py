@@ -15,6 +15,9 @@ OUTSIDE_SHARE = 0.2
 REPEATS = 4
 """A word or phrase said this often in a row is repetition, however short the segment is."""
 
+TOO_WEAK = frozenset({"no_speech"})
+"""No reason to leave a text out: Whisper takes a window for silence only when its text is unlikely too."""
+
 
 def doubts(
     *,
@@ -39,6 +42,11 @@ def doubts(
     if outcome.has_switched:
         reasons.append("language_switch")
     return reasons
+
+
+def is_left_out(reasons: Sequence[str]) -> bool:
+    """Whether a request that wants no doubtful text goes without a segment of these reasons."""
+    return any(reason not in TOO_WEAK for reason in reasons)
 
 
 def is_repetitive(text: str) -> bool:

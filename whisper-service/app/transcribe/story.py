@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
+from ..decoding.doubt import is_left_out
 from ..decoding.passage import Said
 from ..errors import ModelUnavailable, ServiceError
 from ..scheduler import BatchTooLarge
@@ -64,6 +65,7 @@ class Story:
         self._first: Said | None = None
         """The first segment that was told."""
         self._has_other_language = False
+        self._has_left_out = False
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Segments and progress, then `finished` or `failed`."""
@@ -108,7 +110,8 @@ class Story:
             heard = said.outcome.language
             is_expected = plan.is_expected and (heard is None or heard.is_expected)
             self._has_other_language = self._has_other_language or not is_expected
-            if plan.options.doubtful == "drop" and segment.flags:
+            if plan.options.doubtful == "drop" and is_left_out(segment.flags):
+                self._has_left_out = True
                 continue
             if plan.options.doubtful == "keep":
                 segment = segment.model_copy(update={"flags": []})
@@ -178,7 +181,7 @@ class Story:
             "truncated": self._work.reading.is_truncated,
             "no_speech": not self._segments and not self._doubts,
             "other_language": is_other,
-            "doubtful_dropped": self._work.plan.options.doubtful == "drop" and bool(self._doubts),
+            "doubtful_dropped": self._has_left_out,
         }
         return [name for name, holds in flags.items() if holds]
 

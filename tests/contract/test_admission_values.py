@@ -110,21 +110,20 @@ def test_started_tells_the_place_in_the_queue_and_when_the_work_will_begin(queue
     assert places(queued.let_go(*sent)) == [(0, 0.0), (0, 15.0), (1, 30.0), (2, 45.0)]
 
 
-def test_started_counts_those_who_go_before_and_not_those_who_come_after(queued: Queued) -> None:
+def test_started_counts_those_who_go_before_and_not_those_who_go_after(queued: Queued) -> None:
     speed = Speed(workers=1)
     speed.observe(windows=1, seconds=2.0)
     queued.station.scheduler.speed = speed
     sent = [
         queued.first(),
-        queued.behind("bulk", priority="bulk"),
-        queued.behind("busy-1", tenant="busy"),
-        queued.behind("busy-2", tenant="busy"),
+        *(queued.behind(f"busy-{n}", tenant="busy") for n in (1, 2, 3)),
         queued.behind("modest", tenant="modest"),
+        queued.behind("bulk", tenant="other", priority="bulk"),
     ]
     told = places(queued.let_go(*sent))
-    assert [position for position, _ in told] == [0, 0, 1, 2, 3]
-    # `modest` waits for the one that runs and for one turn of `busy`; for `bulk` nobody does.
-    assert [start for _, start in told] == [0.0, 2.0, 2.0, 4.0, 4.0]
+    assert [position for position, _ in told] == [0, 0, 1, 2, 3, 4]
+    # `modest` waits for the one that runs and for one turn of `busy`, `bulk` for everybody.
+    assert [start for _, start in told] == [0.0, 2.0, 4.0, 6.0, 4.0, 10.0]
 
 
 def test_tenants_take_turns_by_the_option_of_their_requests(queued: Queued) -> None:

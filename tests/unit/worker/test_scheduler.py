@@ -407,6 +407,28 @@ def test_retry_after_and_predicted_start_come_from_measured_speed() -> None:
     assert caught.value.retry_after == 15.0
 
 
+def test_files_that_wait_for_their_next_window_count_as_those_that_wait_for_their_first() -> None:
+    scheduler = standing(3.0, max_requests=2)
+    for _ in range(2):
+        lane = scheduler.open(seconds=120.0)
+        for name in ("first", "second"):
+            lane.submit(Clip(name, 30.0, is_whole=False))
+    assert scheduler.load.waiting_requests == 2
+    told = []
+    for _ in range(2):
+        batch = scheduler._wait_for_batch()
+        assert batch is not None
+        scheduler.check()
+        told.append(scheduler.load.waiting_requests)
+        scheduler._executor.run(batch)
+        told.append(scheduler.load.waiting_requests)
+        if told[-1]:
+            with pytest.raises(Overloaded, match="queue is full") as full:
+                scheduler.check()
+            assert full.value.retry_after == 9.0, "the shortest has 90 s to go"
+    assert told == [0, 2, 0, 0]
+
+
 def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
     scheduler = standing(5.0)
     scheduler.check(seconds=100.0, deadline=20.0)

@@ -37,7 +37,7 @@ class Load:
     """What is before a request that comes now."""
 
     waiting_requests: int
-    """Requests of which no window has started."""
+    """Requests that wait for their first or their next window while none of theirs runs."""
     backlog_seconds: float
     """Audio that is admitted and not yet served."""
 
@@ -46,7 +46,7 @@ class Load:
         """The load of these requests."""
         lanes = list(lanes)
         return cls(
-            waiting_requests=sum(not lane.started for lane in lanes),
+            waiting_requests=sum(lane.is_waiting for lane in lanes),
             backlog_seconds=sum(lane.remaining_seconds for lane in lanes),
         )
 
@@ -120,7 +120,9 @@ class Bounds:
         """
         load = Load.of(lanes)
         if load.waiting_requests >= self.requests:
-            full = Overloaded("The queue is full", retry_after=speed.predicted_seconds(1))
+            shortest = min(windows_in(lane.remaining_seconds) for lane in lanes)
+            again = speed.predicted_seconds(max(1, shortest))
+            full = Overloaded("The queue is full", retry_after=again)
             return full, _report("requests", load)
         excess = load.backlog_seconds + arrival.seconds - self.audio_seconds
         if load.backlog_seconds and excess > 0:

@@ -34,6 +34,15 @@ class Lane(Generic[J, R]):
         return self._coming_seconds + sum(entry.job.audio_seconds for entry in here)
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether none of its windows runs although it has not started, or has one in the queue.
+
+        One that has started and has none in the queue is reading its file or making text: it waits for
+        nobody.
+        """
+        return not self.running and (not self.started or bool(self.place.entries))
+
+    @property
     def look_ahead(self) -> int:
         """How many windows are worth preparing: what the next batch may take, and at least 2."""
         most = self._scheduler.max_batch_size

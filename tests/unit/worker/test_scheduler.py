@@ -486,6 +486,16 @@ def test_a_tenant_waits_for_its_own_requests_and_for_one_turn_of_another_tenant(
     assert scheduler.predicted_start_seconds(tenant="modest") == 3.0
 
 
+def test_a_step_of_a_lower_class_that_has_begun_is_waited_for() -> None:
+    scheduler = standing(3.0)
+    lane = scheduler.open(priority="bulk", seconds=90.0)
+    for number in range(3):
+        lane.submit(Clip(f"window {number}", 30.0, is_whole=False))
+    assert scheduler.predicted_start_seconds(priority="live") == 0.0
+    assert scheduler._wait_for_batch() is not None
+    assert scheduler.predicted_start_seconds(priority="live") == 3.0
+
+
 def test_a_lower_class_is_not_waited_for_and_a_higher_one_until_ageing_helps() -> None:
     scheduler = standing(3.0)
     scheduler.open(priority="interactive", seconds=60.0).submit(Clip("short", 30.0))

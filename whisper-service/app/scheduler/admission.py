@@ -56,6 +56,7 @@ def seconds_before(arrival: Arrival, lanes: Lanes, speed: Speed, now: float) -> 
 
     Whoever is in a higher class goes first, but only until the arrival has aged into that class,
     which each of its windows does anew. Within a class everybody gets as much as the arrival does.
+    Of a lower class only what is in flight is waited for, since no step is broken off.
     """
     classes: defaultdict[int, list[Lane[Any, Any]]] = defaultdict(list)
     for lane in lanes:
@@ -64,6 +65,7 @@ def seconds_before(arrival: Arrival, lanes: Lanes, speed: Speed, now: float) -> 
     before = 0.0
     for rank, rivals in classes.items():
         if rank > arrival.rank:
+            before += speed.predicted_seconds(sum(len(lane.running) for lane in rivals))
             continue
         fair = speed.predicted_seconds(_fair_windows(arrival, rivals))
         if rank < arrival.rank:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from false_worker import FAILED, FINISHED, SEGMENT, STARTED, FalseWorker
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from running import Running, serve, serve_gateway
 
 
@@ -73,11 +73,36 @@ def test_a_client_that_leaves_ends_the_workers_stream() -> None:
         assert patient.released.wait(10)
 
 
-def leave_after(gateway: Running, event: threading.Event) -> None:
+@pytest.mark.parametrize("path", ["/transcribe/micro", "/v1/audio/transcriptions"])
+def test_a_client_that_leaves_before_the_workers_first_word_ends_its_work(path: str) -> None:
+    silent, received, left = FalseWorker(), threading.Event(), threading.Event()
+    app = FastAPI()
+    app.get("/models")(silent.models)
+    app.post("/admission/{model}", status_code=204)(silent.admit)
+
+    @app.post("/transcribe/{model}")
+    async def transcribe(request: Request) -> Response:
+        async for _ in request.stream():
+            pass
+        received.set()
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        left.set()
+        return Response()
+
+    with serve(app) as worker, serve_gateway(worker.url) as gateway:
+        leave_after(gateway, received, path)
+        assert left.wait(10)
+
+
+def leave_after(gateway: Running, event: threading.Event, path: str = "/transcribe/micro") -> None:
     """Post a file, and close the connection once `event` has happened."""
+    model = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nmicro\r\n'
     body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n--b--\r\n'
+    if path.startswith("/v1"):
+        body = model + body
     head = (
-        "POST /transcribe/micro HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer change-me\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer change-me\r\n"
         f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     address = urlsplit(gateway.url)

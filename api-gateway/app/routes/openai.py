@@ -89,8 +89,9 @@ async def _answer(request: Request, task: Task) -> Response:
         options = form_fields(asked.options)
         await worker.admit(model, options, int(size) if size else None, request_id)
         body = upload.body(lambda: form_fields(form.read().options))
-        events = await held.enter_async_context(
-            worker.transcribe(model, body, upload.content_type, request_id)
+        story = worker.transcribe(model, body, upload.content_type, request_id)
+        events = await until_disconnect(
+            request, held.enter_async_context(story), after=upload.is_read
         )
         asked = form.read()
         _check_strict(request, asked)

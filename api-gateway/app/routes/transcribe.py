@@ -92,8 +92,12 @@ async def transcribe(
         size = request.headers.get("content-length")
         await worker.admit(model, form.fields, int(size) if size else None, request_id)
         body = upload.body(lambda: form_fields(form.options()))
-        async with worker.transcribe(model, body, upload.content_type, request_id) as events:
-            transcript = await until_disconnect(request, collect(events))
+
+        async def answer() -> Transcript:
+            async with worker.transcribe(model, body, upload.content_type, request_id) as events:
+                return await collect(events)
+
+        transcript = await until_disconnect(request, answer(), after=upload.is_read)
     request.state.log |= {"duration": transcript.duration}
     return _rendered(transcript, form)  # type: ignore[return-value]
 

@@ -110,6 +110,28 @@ def test_a_sentence_whose_words_have_no_length_keeps_its_text(station: Station) 
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "looks"),
+    [
+        ({}, [(0, 1000), (280, 720), (560, 440)]),
+        ({"task": "translate"}, [(0, 1000)]),
+        ({"vad_filter": False, "without_timestamps": True}, [(0, 1000)]),
+    ],
+    ids=["cut by the VAD", "translated", "whole file"],
+)
+def test_what_is_said_after_a_text_that_ends_too_early_is_heard_too(
+    station: Station, options: dict[str, Any], looks: list[tuple[int, int]]
+) -> None:
+    tokens = station.vocabulary.encode(" Good morning.")
+    places = [0, 75, 140][: len(tokens)]
+    outcome = Outcome(
+        tokens=tuple(tokens), alignment=aligned(tokens, [*places, 150], station.vocabulary.eot)
+    )
+    segments, asked = told(station, 10.0, outcome, word_timestamps=True, **options)
+    assert asked == looks
+    assert [segment.text for segment in segments] == [" Good morning."] * len(looks)
+
+
 def test_a_short_window_whose_text_never_ends_is_told_with_a_doubt(station: Station) -> None:
     tokens = tuple(station.vocabulary.encode(" No ferry sails to that green island."))
     outcome = Outcome(tokens=tokens, cut_off=True)

@@ -1,8 +1,8 @@
 """The seek loop: a passage of audio of any length, heard window after window.
 
 A passage is a whole file (the sequential strategy) or one window cut by the VAD, which may need more
-than one look: when the model leaves its last segment open, that is heard again from its start. The
-rules are those of the reference (openai/whisper, transcribe.py) in faster-whisper's form
+than one look: when the model leaves its last segment open, that is heard again from its start, and when
+its text ends although somebody goes on speaking, the rest is. The rules are those of the reference (openai/whisper, transcribe.py) in faster-whisper's form
 (`generate_segments`). A text that was cut off by the token limit is never taken: the window is cut at
 its quietest place and heard again. Times are seconds of the passage.
 """
@@ -24,6 +24,9 @@ from .words import add_words, aligned_words, is_anomalous, tidy
 
 SHORTEST_REDONE_FRAMES = 400
 """A window this short is not cut again: so many words were not said in it, and what it says is doubtful."""
+UNHEARD_FRAMES = 200
+"""So much sound behind the last word, where text has no timestamps that say how far it goes, is heard again:
+models leave the last sentences of a window out at times."""
 _QUIET_SECONDS = 0.2
 
 
@@ -157,12 +160,19 @@ class _Look:
         )
 
     def _seek_after_words(self, split: Split) -> int:
-        """After an open end, go on where the last word ended."""
-        if not split.ends_in_silence and self.plan.timestamps:
-            end = _last_word_end(split.drafts)
-            if end is not None and round(end * FRAMES_PER_SECOND) > self.sound.seek:
-                return round(end * FRAMES_PER_SECOND)
-        return split.next_seek
+        """After an open end, and after a text that ends long before the sound, go on at the last word."""
+        end = _last_word_end(split.drafts)
+        if end is None:
+            return split.next_seek
+        frame, begin = round(end * FRAMES_PER_SECOND), self.sound.seek
+        if self.plan.timestamps:
+            goes_on = not split.ends_in_silence and frame > begin
+        else:
+            rest = begin + self.sound.frames - frame
+            # The words of a translation are not in the order of the sound.
+            in_order = self.plan.options.task != "translate"
+            goes_on = self.plan.vad and in_order and rest > UNHEARD_FRAMES < frame - begin
+        return frame if goes_on else split.next_seek
 
     def _without_invented(
         self, split: Split, threshold: float, last_speech: float

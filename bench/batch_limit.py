@@ -12,13 +12,11 @@ batches on as many workers (the goal: 0.9 of its speed).
 import argparse
 import asyncio
 import tempfile
-import time
-import wave
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from app.decoding.plan import vad_options
@@ -27,9 +25,10 @@ from app.engine import FRAMES, Mel, usable_cpus
 from app.mel import log_mel
 from app.windows import cut_windows
 from app.wire import VadParameters
-from engine import RATE, Bench
+from engine import Bench, timed
 from long_files import loaded
 from report import Row, report
+from wav import SAMPLE_RATE, write_wav
 
 SECONDS = 30
 SIZES, BEAMS = (1, 4, 8, 16), (1, 5)
@@ -62,14 +61,7 @@ def batches(station: Station, mels: Sequence[Mel]) -> list[Row]:
         prompt = station.vocabulary.prompt(language="en", task="transcribe", timestamps=timestamps)
         alone = 0.0
         for size in SIZES:
-
-            def run(size: int = size, prompt: list[int] = prompt, beam: int = beam) -> None:
-                for group in _groups(mels, size):
-                    encoded, _ = station.engine.encode(group, [None] * len(group))
-                    prompts = [prompt] * len(group)
-                    station.engine.generate(encoded, prompts, beam_size=beam, max_length=448)
-
-            seconds = _timed(run)
+            seconds = _warm(partial(_decode, station, mels, size, prompt, beam))
             alone = alone or seconds
             rows.append(
                 {
@@ -83,11 +75,17 @@ def batches(station: Station, mels: Sequence[Mel]) -> list[Row]:
     return rows
 
 
+def _decode(station: Station, mels: Sequence[Mel], size: int, prompt: list[int], beam: int) -> None:
+    for group in _groups(mels, size):
+        encoded, _ = station.engine.encode(group, [None] * len(group))
+        station.engine.generate(encoded, [prompt] * len(group), beam_size=beam, max_length=448)
+
+
 def limit(bench: Bench, station: Station, clips: Sequence[np.ndarray]) -> list[Row]:
     """All clients at once, one at a time, and the model's bare calls on the same windows."""
     mels = [mel for clip in clips for mel in _windows(clip, station.engine.mels)]
     with tempfile.TemporaryDirectory() as folder:
-        files = [_written(clip, Path(folder) / f"{n}.wav") for n, clip in enumerate(clips)]
+        files = [write_wav(clip, Path(folder) / f"{n}.wav") for n, clip in enumerate(clips)]
 
         async def at_once() -> None:
             await asyncio.gather(*(bench.ours(file) for file in files))
@@ -97,9 +95,9 @@ def limit(bench: Bench, station: Station, clips: Sequence[np.ndarray]) -> list[R
                 await bench.ours(file)
 
         seconds = {
-            "all at once": _timed(lambda: asyncio.run(at_once())),
-            "one at a time": _timed(lambda: asyncio.run(one_at_a_time())),
-            "the model's calls alone": _timed(lambda: bare(station, mels)),
+            "all at once": _warm(lambda: asyncio.run(at_once())),
+            "one at a time": _warm(lambda: asyncio.run(one_at_a_time())),
+            "the model's calls alone": _warm(lambda: bare(station, mels)),
         }
     return [
         {
@@ -149,31 +147,22 @@ def _groups(mels: Sequence[Mel], size: int) -> Iterator[Sequence[Mel]]:
     return (mels[at : at + size] for at in range(0, len(mels), size))
 
 
-def _timed(call: Callable[[], Any]) -> float:
+def _warm(call: Callable[[], object]) -> float:
     """Seconds of the second time."""
     call()
-    began = time.monotonic()
-    call()
-    return time.monotonic() - began
+    return timed(call)
 
 
 def _clips(count: int) -> list[np.ndarray]:
     """Stretches of 30 s of the long recording, each from another place."""
     samples = loaded()
-    begins = np.linspace(0, len(samples) - SECONDS * RATE, count).astype(int)
-    return [samples[at : at + SECONDS * RATE] for at in begins]
+    begins = np.linspace(0, len(samples) - SECONDS * SAMPLE_RATE, count).astype(int)
+    return [samples[at : at + SECONDS * SAMPLE_RATE] for at in begins]
 
 
 def _windows(clip: np.ndarray, mels: int) -> list[Mel]:
     options = vad_options(VadParameters())
     return [log_mel(window.samples, mels) for window in cut_windows([clip], options)]
-
-
-def _written(samples: np.ndarray, path: Path) -> Path:
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", ""))
-        file.writeframes((samples * 32767).round().astype("<i2").tobytes())
-    return path
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import resource
 import tempfile
 import threading
 import time
-import wave
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -24,7 +23,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 from app.audio import Cage
 from app.decoding.station import Station
 from app.engine import usable_cpus
@@ -36,10 +34,10 @@ from app.wire import Options, Segment
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from long_files import loaded, write_repeated
 from report import Row, report
+from wav import SAMPLE_RATE, write_wav
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
-RATE = 16_000
 CLIPS = sorted((DATA / "short").glob("*.wav"))
 
 
@@ -166,8 +164,7 @@ def long(bench: Bench) -> list[Row]:
         ),
     }
     times = {
-        name: median(_timed(system) for _ in range(bench.rounds))
-        for name, system in systems.items()
+        name: median(timed(system) for _ in range(bench.rounds)) for name, system in systems.items()
     }
     return [
         {
@@ -180,7 +177,8 @@ def long(bench: Bench) -> list[Row]:
     ]
 
 
-def _timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[[], object]) -> float:
+    """Seconds of one call."""
     began = time.monotonic()
     call()
     return time.monotonic() - began
@@ -190,7 +188,7 @@ def adaptive(bench: Bench) -> list[Row]:
     """A clip of 5 s with and without the adaptive window; texts must be the same to count."""
     file = DATA / "short" / "de-2.wav"
     rounds = [
-        [_timed(lambda on=on: asyncio.run(bench.ours(file, adaptive_window=on))) for on in (0, 1)]
+        [timed(lambda on=on: asyncio.run(bench.ours(file, adaptive_window=on))) for on in (0, 1)]
         for _ in range(3)
     ]
     plain, short = (median(column) for column in zip(*rounds, strict=True))
@@ -220,11 +218,7 @@ def memory(bench: Bench) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         short, hours = Path(name) / "short.wav", Path(name) / "hours.mp3"
         samples = loaded()
-        with wave.open(str(short), "wb") as written:
-            written.setnchannels(1)
-            written.setsampwidth(2)
-            written.setframerate(RATE)
-            written.writeframes((samples[: 30 * RATE] * 32767).astype(np.int16).tobytes())
+        write_wav(samples[: 30 * SAMPLE_RATE], short)
         write_repeated(samples, bench.hours * 3600, hours)
         asyncio.run(bench.ours(short, beam_size=1))
         for file in (short, hours):

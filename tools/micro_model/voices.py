@@ -87,10 +87,15 @@ def drawn_speaker(rng: random.Random) -> str:
 
 def _crossed(rng: random.Random) -> list[str]:
     """Return each line of a variant from a speaker of its own."""
-    speakers = [_library().lines(name) for name in SPEAKERS if name]
+    speakers = _speakers()
     kinds = sorted({kind for lines in speakers for kind in lines})
     donors = [(kind, rng.choice(speakers)) for kind in kinds]
     return [donor[kind] for kind, donor in donors if kind in donor]
+
+
+@cache
+def _speakers() -> list[dict[str, str]]:
+    return [_library().lines(name) for name in SPEAKERS if name]
 
 
 def _invented(rng: random.Random) -> list[str]:

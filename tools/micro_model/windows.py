@@ -21,10 +21,8 @@ STEP = 320  # samples of one position
 LONGEST_PROMPT = 223  # tokens, as Whisper keeps them
 LAST_SENTENCES = 14
 LEAST_MATES = 8  # clips of one voice, below which a window of that voice would say the same again
-CLOSE, LOOSE = (
-    2,
-    6,
-)  # positions by which a token may be heard beside a known place, and a guessed one
+CLOSE = 2  # positions by which a token may be heard beside a place that the voice told
+LOOSE = 6  # and beside one that is guessed
 IGNORED = -100  # a target without a loss
 
 NOTHING_SHARE = 0.06
@@ -225,9 +223,7 @@ class Composer:
             first, last = np.interp(said, characters, samples) / sentence.speed / STEP
             place = (sentence.first + round(first) - LOOSE, sentence.first + round(last) + LOOSE)
             for index, until in enumerate(ends):
-                if (
-                    begin < until - 1 <= end
-                ):  # its last character; there is one more, the space before
+                if begin < until - 1 <= end:  # counted without the space before
                     places[index] = place
         return places
 

@@ -196,6 +196,16 @@ def documented(*errors: ServiceError) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
+def documented_form(
+    fields: dict[str, Any], required: tuple[str, ...] = ("file",)
+) -> dict[str, Any]:
+    """OpenAPI's `requestBody` of a multipart form: a file, and fields that are read as they arrive."""
+    file = {"type": "string", "format": "binary"}
+    schema = {"type": "object", "required": list(required), "properties": {"file": file, **fields}}
+    content = {"multipart/form-data": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def install_edge(app: FastAPI) -> None:
     """Add request ids and make every failure of `app` answer in the house's one shape."""
 

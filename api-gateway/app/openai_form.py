@@ -98,6 +98,8 @@ class OpenAIForm:
             "include": logprobs and response_format != "json",
             "progress": progress and not stream,
             "task": self.task == "translate" and fields.text("task") is not None,
+            "initial_prompt": fields.text("prompt") and fields.text("initial_prompt"),
+            "keywords": fields.text("hotwords") and fields.texts("keywords"),
             **dict.fromkeys(style.model_fields_set, response_format not in SUBTITLES),
             **dict.fromkeys(_check_speakers(fields), True),
         }

@@ -225,3 +225,14 @@ def test_the_workers_page_describes_its_forms_without_references_that_lead_nowhe
     form = route["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert "threshold" in form["vad_parameters"]["properties"]
     assert "$ref" not in str(form)
+
+
+@pytest.mark.parametrize("service", ["gateway", "worker"])
+def test_the_form_of_the_language_alone_has_what_is_read_there(
+    request: pytest.FixtureRequest, service: str
+) -> None:
+    schema = request.getfixturevalue(service).get("/openapi.json").json()
+    route = schema["paths"]["/detect-language/{model}"]["post"]
+    form = route["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert {"file", "languages", "language_detection_segments", "deadline"} <= set(form)
+    assert not {"beam_size", "prompt", "max_line_width"} & set(form)

@@ -3,12 +3,12 @@
 import hmac
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from .edge import ClosingStream, documented, until_disconnect
+from .edge import ClosingStream, documented, documented_form, until_disconnect
 from .errors import (
     AudioTooLong,
     FileTooLarge,
@@ -27,6 +27,7 @@ from .settings import Settings
 from .transcribe import Transcriber
 from .uploads import Upload, receive_upload
 from .wire import (
+    DETECTION_OPTIONS,
     Admission,
     DetectedLanguage,
     Event,
@@ -41,23 +42,10 @@ from .wire import (
 JSON_LINES = "application/jsonl"
 bearer = HTTPBearer(auto_error=False, description="WORKER_TOKEN, where it is set")
 
-UPLOAD_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        **option_schemas(),
-                    },
-                }
-            }
-        },
-    }
-}
+UPLOAD = documented_form(option_schemas())
+DETECTION = documented_form(
+    {name: of for name, of in option_schemas().items() if name in DETECTION_OPTIONS}
+)
 ERRORS = documented(
     InvalidRequest("beam_size: Input should be less than or equal to 20", param="beam_size"),
     UnknownParameter("Unknown parameter: 'colour'", param="colour"),
@@ -91,10 +79,10 @@ def require_token(
 router = APIRouter(dependencies=[Depends(require_token)])
 
 
-@router.post("/transcribe/{model:path}", openapi_extra=UPLOAD_BODY, responses=ERRORS)
+@router.post("/transcribe/{model:path}", openapi_extra=UPLOAD, responses=ERRORS)
 @router.post(
     "/transcribe-{model:path}",
-    openapi_extra=UPLOAD_BODY,
+    openapi_extra=UPLOAD,
     responses=ERRORS,
     operation_id="transcribe_documented_path",  # FastAPI's own would be that of the route above
 )
@@ -112,7 +100,7 @@ async def transcribe(request: Request, model: str) -> Transcript:
     return ClosingStream(_lines(first, events), media_type=JSON_LINES)  # type: ignore[return-value]
 
 
-@router.post("/detect-language/{model:path}", openapi_extra=UPLOAD_BODY, responses=ERRORS)
+@router.post("/detect-language/{model:path}", openapi_extra=DETECTION, responses=ERRORS)
 async def detect_language(request: Request, model: str) -> DetectedLanguage:
     """Say which language is spoken in one uploaded file; null when nobody speaks."""
     transcriber, upload = await _received(request, model)

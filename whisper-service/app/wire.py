@@ -150,6 +150,25 @@ class Options(BaseModel):
     """Class in the queue; set by the gateway alone."""
 
 
+DETECTION_OPTIONS = frozenset(
+    {
+        *("languages", "on_other_language"),
+        *("language_detection_threshold", "language_detection_segments"),
+        *("vad_filter", "vad_parameters", "adaptive_window"),
+        *("deadline", "tenant", "priority"),
+    }
+)
+"""Options that the language or its place in the queue depends on; the others are about the text."""
+
+
+def refuse_text_options(options: Options) -> None:
+    """Raise InvalidRequest for an option that means nothing where only the language is asked for."""
+    for name, field in Options.model_fields.items():
+        if name not in DETECTION_OPTIONS and getattr(options, name) != field.default:
+            message = f"'{name}' means nothing where only the language is asked for"
+            raise InvalidRequest(message, param=name)
+
+
 def option_schemas() -> dict[str, dict[str, Any]]:
     """JSON Schema of each option by name, whole in itself, as OpenAPI describes form fields."""
     schema = Options.model_json_schema()

@@ -10,13 +10,23 @@ from ..deps import resolve_model, settings_of, worker_of
 from ..edge import until_disconnect
 from ..fields import OptionFields
 from ..uploads import Upload
-from ..wire import DetectedLanguage, form_fields
-from .documented import ERRORS, MODEL_EXAMPLES, upload_body
+from ..wire import DetectedLanguage, Options, form_fields, refuse_text_options
+from .documented import DETECTION, ERRORS, MODEL_EXAMPLES
 
 router = APIRouter(dependencies=[Depends(require_key)], tags=["transcribe"])
 
 
-@router.post("/detect-language/{model:path}", openapi_extra=upload_body({}), responses=ERRORS)
+class _Form(OptionFields):
+    """The fields of one request: what the language depends on."""
+
+    def options(self) -> Options:
+        """What the worker is asked for."""
+        options = super().options()
+        refuse_text_options(options)
+        return options
+
+
+@router.post("/detect-language/{model:path}", openapi_extra=DETECTION, responses=ERRORS)
 async def detect_language(
     request: Request, model: Annotated[str, Path(openapi_examples=MODEL_EXAMPLES)]
 ) -> DetectedLanguage:
@@ -26,7 +36,7 @@ async def detect_language(
     """
     worker, request_id = worker_of(request), request.state.request_id
     model = resolve_model(request, model)
-    form = OptionFields()
+    form = _Form()
     with closing(Upload(request, settings_of(request).max_upload_bytes, form.add)) as upload:
         await upload.read_head()
         size = request.headers.get("content-length")

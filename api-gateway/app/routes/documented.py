@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.openapi.models import Example
 
 from ..auth import IncorrectKey
-from ..edge import documented
+from ..edge import documented, documented_form
 from ..errors import (
     AudioTooLong,
     FileTooLarge,
@@ -32,27 +32,20 @@ from ..errors import (
 )
 from ..fields import GATEWAYS_OWN
 from ..formats.style import SubtitleStyle
-from ..wire import option_schemas
+from ..wire import DETECTION_OPTIONS, option_schemas
 
 MODEL_EXAMPLES: dict[str, Example] = {
     name: {"value": name} for name in ("small", "medium", "large-v3", "large-v3-turbo")
 }
 
 
+OPTIONS = {name: of for name, of in option_schemas().items() if name not in GATEWAYS_OWN}
+
+
 def upload_body(fields: dict[str, Any], required: tuple[str, ...] = ("file",)) -> dict[str, Any]:
-    """Describe a multipart form: a file, a route's own fields, the worker's options, subtitles."""
-    schema = {
-        "type": "object",
-        "required": list(required),
-        "properties": {
-            "file": {"type": "string", "format": "binary"},
-            **{name: of for name, of in option_schemas().items() if name not in GATEWAYS_OWN},
-            **SubtitleStyle.model_json_schema()["properties"],
-            **fields,
-        },
-    }
-    content = {"multipart/form-data": {"schema": schema}}
-    return {"requestBody": {"required": True, "content": content}}
+    """Describe a multipart form: a file, the worker's options, subtitles, a route's own fields."""
+    layout = SubtitleStyle.model_json_schema()["properties"]
+    return documented_form({**OPTIONS, **layout, **fields}, required)
 
 
 ERRORS = documented(
@@ -105,3 +98,4 @@ TRANSLATION = upload_body(
     {"model": _MODEL, "response_format": {"enum": _FORMATS, "default": "json"}},
     required=("file", "model"),
 )
+DETECTION = documented_form({name: of for name, of in OPTIONS.items() if name in DETECTION_OPTIONS})

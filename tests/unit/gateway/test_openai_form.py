@@ -200,6 +200,13 @@ def test_the_initial_prompt_is_the_prompt() -> None:
     assert (asked.options.prompt, asked.ignored) == ("Dr. Who", [])
 
 
+def test_of_two_names_for_one_thing_the_second_is_ignored_and_named() -> None:
+    asked = read(("prompt", "Dr. Who"), ("initial_prompt", "Dr. No"),
+                 ("hotwords", "Tardis"), ("keywords[]", "Dalek"))  # fmt: skip
+    assert (asked.options.prompt, asked.options.hotwords) == ("Dr. Who", "Tardis")
+    assert asked.ignored == ["initial_prompt", "keywords"]
+
+
 @pytest.mark.parametrize(
     ("sent", "tokens"),
     [

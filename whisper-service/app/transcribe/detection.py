@@ -7,19 +7,8 @@ from ..decoding.language import ENGLISH_ONLY, choose_language, is_settled
 from ..decoding.listener import Listener, Sound
 from ..decoding.plan import Plan
 from ..decoding.sources import FileSource
-from ..errors import InvalidRequest
-from ..wire import DetectedLanguage, Options
+from ..wire import DetectedLanguage, refuse_text_options
 from .reading import Reading
-
-READ = frozenset(
-    {
-        *("languages", "on_other_language"),
-        *("language_detection_threshold", "language_detection_segments"),
-        *("vad_filter", "vad_parameters", "adaptive_window"),
-        *("deadline", "tenant", "priority"),
-    }
-)
-"""Options that the language or its place in the queue depends on; the others are about the text."""
 
 
 async def detected_language(reading: Reading, listener: Listener, plan: Plan) -> DetectedLanguage:
@@ -27,7 +16,7 @@ async def detected_language(reading: Reading, listener: Listener, plan: Plan) ->
 
     Raises InvalidRequest for an option that means nothing here.
     """
-    _refuse_unread(plan.options)
+    refuse_text_options(plan.options)
     heard: list[dict[str, float]] = []
     async for sound in _sounds(reading, plan):
         heard.append(await _languages(sound, listener, plan))
@@ -44,13 +33,6 @@ async def detected_language(reading: Reading, listener: Listener, plan: Plan) ->
         language_probability=language.probability,
         probabilities={code: total / len(heard) for code, total in totals.most_common()},
     )
-
-
-def _refuse_unread(options: Options) -> None:
-    for name, field in Options.model_fields.items():
-        if name not in READ and getattr(options, name) != field.default:
-            message = f"'{name}' means nothing where only the language is asked for"
-            raise InvalidRequest(message, param=name)
 
 
 async def _languages(sound: Sound, listener: Listener, plan: Plan) -> dict[str, float]:

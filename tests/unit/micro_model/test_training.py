@@ -93,6 +93,27 @@ def test_the_guide_is_lower_where_attention_falls_on_the_known_places() -> None:
     torch.testing.assert_close(mixed, attention(x, memory), atol=1e-4, rtol=1e-3)
 
 
+def test_the_guide_is_the_attention_missing_at_known_places_and_ignores_other_tokens() -> None:
+    q, k = torch.randn(2, 1, 4, network.HEAD), torch.randn(2, 1, 50, network.HEAD)
+    nowhere = [-1, -1]
+    places = torch.tensor(
+        [[nowhere, [0, 9], nowhere, [40, 49]], [[10, 12], nowhere, nowhere, nowhere]]
+    )
+    attention = (q @ k.transpose(-1, -2) / 8).softmax(-1)[:, 0]
+    hits = [attention[0, 1, :10].sum(), attention[0, 3, 40:].sum(), attention[1, 0, 10:13].sum()]
+    expected = -(torch.stack(hits) + 1e-4).log().mean()
+    torch.testing.assert_close(network._guide(q, k, places), expected)
+
+
+def test_a_batch_without_known_places_has_no_guide() -> None:
+    q = torch.randn(2, 1, 4, network.HEAD, requires_grad=True)
+    guide = network._guide(q, torch.randn(2, 1, 50, network.HEAD), torch.full((2, 4, 2), -1))
+    guide.backward()
+    assert guide.detach() == 0
+    assert q.grad is not None
+    assert not q.grad.any()
+
+
 def test_muon_makes_singular_values_alike() -> None:
     values = torch.linalg.svdvals(muon.orthogonal(torch.randn(64, 128)))
     assert 0.5 < float(values.min()) <= float(values.max()) < 1.5

@@ -263,9 +263,11 @@ class Engine:
             if self.device == "cpu":
                 rows = _view(np.ascontiguousarray(np.asarray(encoded)[members]))
                 return list(self._whisper.align(rows, start, texts, frames))
-            # Rows cannot be taken from the device: the others are given nothing to align.
+            # Rows cannot be taken from the device: the others are given nothing to align, in as many
+            # frames as there are, since CTranslate2 writes beyond its memory for more.
             every = dict(zip(members, zip(texts, frames, strict=True), strict=True))
-            rows = [every.get(n, ([], FRAMES)) for n in range(encoded.shape[0])]
+            nothing: tuple[list[int], int] = ([], 2 * encoded.shape[1])
+            rows = [every.get(n, nothing) for n in range(encoded.shape[0])]
             results = self._whisper.align(
                 encoded, start, [r[0] for r in rows], [r[1] for r in rows]
             )

@@ -1,10 +1,13 @@
-"""How many processors a worker counts on, and how it shares them out."""
+"""How many processors a worker counts on, how it shares them out, and what a device is asked to align."""
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
-from worker.engine import share_threads, usable_cpus
+from worker.engine import Engine, share_threads, usable_cpus
 
 V1 = "9:name=systemd:/\n3:cpuset:/\n2:cpu,cpuacct:{}\n"
 V2 = "0::{}\n"
@@ -90,3 +93,19 @@ def test_workers_and_threads_fill_the_processors(
     cpus: int, chosen: dict[str, int], expected: tuple[int, int]
 ) -> None:
     assert share_threads(cpus, **chosen) == expected
+
+
+def test_on_a_device_windows_without_text_are_no_longer_than_they_were_encoded() -> None:
+    """CTranslate2 writes beyond its memory for more frames than there are, and the process ends."""
+    asked: list[list[int]] = []
+
+    def align(encoded: Any, start: Any, texts: list[list[int]], frames: list[int]) -> list[str]:
+        asked.append(frames)
+        return [f"{text} of {frame}" for text, frame in zip(texts, frames, strict=True)]
+
+    engine = object.__new__(Engine)
+    engine.device = "cuda"
+    engine._whisper = SimpleNamespace(align=align)
+    encoded = np.zeros((3, 500, 8), np.float32)
+    assert engine.align(encoded, [1], [50_258], [[11]], [900]) == ["[11] of 900"]
+    assert asked == [[1000, 900, 1000]]

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -16,7 +18,7 @@ from decoders import child_of, children, is_waited_for, wait_for_end
 from house import DATA, ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from processes import until
+from processes import PATIENCE, until
 from worker.audio import AudioReader, Cage, CagedAudio
 from worker.errors import (
     AudioTooLong,
@@ -182,11 +184,19 @@ def test_a_decoder_that_falls_silent_is_killed_and_its_file_invalid(empty_cage: 
 
 def test_how_long_a_decoder_may_be_silent_is_chosen_for_the_cage() -> None:
     started: list[CagedAudio] = []
-    with Cage(silence_seconds=0.01) as cage, FORMATS[0].open("rb") as file:
-        os.kill(cage.pid, signal.SIGSTOP)
-        with pytest.raises(InvalidAudio, match="decoding it failed"):
-            cage.open(file, max_seconds=9, started=started.append)
-        os.kill(cage.pid, signal.SIGCONT)
+
+    def stop(audio: CagedAudio) -> None:
+        started.append(audio)
+        until(lambda: bool(children(cage.pid)))
+        os.kill(child_of(cage), signal.SIGSTOP)
+
+    with (
+        Cage(silence_seconds=0.01) as cage,
+        LONG.open("rb") as file,
+        pytest.raises(InvalidAudio, match="decoding it failed"),
+        cage.open(file, max_seconds=3600, started=stop) as audio,
+    ):
+        list(audio.blocks())
     assert [audio.silence_seconds for audio in started] == [0.01]
 
 
@@ -240,6 +250,40 @@ def test_a_lost_decoder_process_is_replaced() -> None:
         wait_for_end(process)
         assert len(samples_in(cage, FORMATS[0])) == 109871
         assert cage.pid != first
+
+
+@pytest.mark.parametrize("jobs_before", ["none", "as many as there is room for"])
+def test_a_decoder_process_that_hangs_is_replaced_and_the_file_served(jobs_before: str) -> None:
+    with Cage(answer_seconds=0.01) as cage, FORMATS[0].open("rb") as file:
+        first = cage.pid
+        os.kill(first, signal.SIGSTOP)
+        if jobs_before != "none":
+            with suppress(TimeoutError):
+                while True:
+                    socket.send_fds(cage._control, [b"{}"], [file.fileno()] * 2)
+
+        def started(_: CagedAudio) -> None:
+            if cage.pid != first:
+                cage._answer_seconds = PATIENCE
+
+        with cage.open(file, max_seconds=9, started=started) as audio:
+            assert sum(map(len, audio.blocks())) == 109871
+        assert cage.pid != first
+
+
+def test_a_decoder_process_that_hangs_again_is_not_blamed_on_the_file() -> None:
+    with Cage(answer_seconds=0.01) as cage, FORMATS[0].open("rb") as file:
+        os.kill(cage.pid, signal.SIGSTOP)
+        start = cage._start
+
+        def start_and_stop() -> None:
+            start()
+            os.kill(cage.pid, signal.SIGSTOP)
+
+        cage._start = start_and_stop  # type: ignore[method-assign]
+        with pytest.raises(ServiceError, match="lost; try again") as caught:
+            cage.open(file, max_seconds=9)
+    assert (caught.value.status, caught.value.retryable) == (500, True)
 
 
 def test_nothing_is_left_open(cage: Cage) -> None:

@@ -4,7 +4,8 @@ Whatever a client sends is bytes from a stranger until `AudioReader` has made sa
 only place that touches libav.
 """
 
-from .cage import Cage, CagedAudio
+from .cage import Cage
+from .caged import CagedAudio
 from .reader import SAMPLE_RATE, AudioReader, Samples
 
 __all__ = ["SAMPLE_RATE", "AudioReader", "Cage", "CagedAudio", "Samples"]

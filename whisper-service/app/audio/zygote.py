@@ -5,8 +5,9 @@ worker's secrets, models or memory. The parent sends a job with two open files (
 over a socket; a child with its hands tied decodes the one into the other and ends. Nobody waits for a
 child in vain: the parent closes a channel and its child is killed; the parent ends and all of them end.
 
-On a channel each message is one letter and its body: H header (JSON), B block (float32 samples), E end
-(JSON), X a refusal (JSON). A channel that closes without E or X belonged to a child that died.
+On a channel each message is one letter and its body: T (from this process) the job is taken, H header
+(JSON), B block (float32 samples), E end (JSON), X a refusal (JSON). A channel that closes without E or X
+belonged to a child that died.
 """
 
 import contextlib
@@ -73,6 +74,8 @@ class Zygote:
         upload, number = files
         channel = socket.socket(fileno=number)
         zygote = os.getpid()
+        with contextlib.suppress(OSError):  # who does not wait any more is told nothing
+            channel.send(b"T")
         try:
             child = os.fork()
         except OSError:

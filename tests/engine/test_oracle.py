@@ -13,11 +13,12 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import TranscriptionOptions, get_suppressed_tokens
 from house import DATA
 from worker.audio import Samples
-from worker.decoding.attempt import Attempt, Outcome
+from worker.decoding.attempt import Attempt, Outcome, Recipe
 from worker.decoding.listener import Listener, Sound
 from worker.decoding.passage import Context, Said, hear_passage
 from worker.decoding.plan import Plan, make_plan
 from worker.decoding.station import Station
+from worker.decoding.words import aligned_words
 from worker.mel import log_mel
 from worker.settings import Settings
 from worker.wire import Options
@@ -222,3 +223,23 @@ def test_the_language_of_each_window_of_a_batch_is_heard_for_itself(station: Sta
     assert [next(iter(outcome.languages)) for outcome in outcomes] == ["en", "de", "fr", "es"]
     texts = [station.vocabulary.decode(outcome.tokens) for outcome in outcomes]
     assert texts[1] == " Schalte das Radio an, dort ist das Restaurant."
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_words_of_a_scrap_have_times_however_short_it_is(station: Station, frames: int) -> None:
+    """What is left of a file may be 10 ms, which is less than one frame of the alignment."""
+    vocabulary = station.vocabulary
+    asked = Attempt(
+        recipe=Recipe("align", 3000),
+        mel=log_mel(np.zeros(160, np.float32), 80),
+        prompt=(),
+        start=tuple(vocabulary.start("en", "transcribe")),
+        frames=frames,
+        description="test",
+        text_tokens=tuple(vocabulary.encode(" Good morning.")),
+    )
+    [outcome] = station.step([asked])
+    assert outcome.alignment is not None
+    words = aligned_words(outcome.alignment, vocabulary.tokenizer("en", "transcribe"))
+    assert [word.word for word in words] == [" Good", " morning", "."]
+    assert all(abs(word.start) <= 0.02 and abs(word.end) <= 0.02 for word in words)

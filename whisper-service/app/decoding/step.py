@@ -16,6 +16,9 @@ from .vocabulary import CONTEXT_TOKENS, Vocabulary
 MOST_NEW_TOKENS = CONTEXT_TOKENS // 2
 """Text tokens of a window at most, as in the reference; CTranslate2 halves its `max_length` itself."""
 
+LEAST_ALIGNED_FRAMES = 2
+"""CTranslate2 finds no path at all in less: alignment is in frames of 20 ms."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -170,7 +173,7 @@ class Step:
                 members,
                 list(start),
                 [list(texts[n]) for n in members],
-                [batch[n].frames for n in members],
+                [max(LEAST_ALIGNED_FRAMES, batch[n].frames) for n in members],
             )
             for n, result in zip(members, results, strict=True):
                 found[n] = Alignment(

@@ -9,10 +9,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from fastapi import FastAPI, Request
+from gateway.edge import install_edge
 from gateway.main import create_app as create_gateway
 from gateway.server import DeadlineProtocol
 from gateway.settings import Settings as GatewaySettings
@@ -115,6 +117,40 @@ def test_an_answer_may_take_longer_than_any_deadline_of_its_request() -> None:
 
     with serve(app, protocol=Impatient) as service:
         assert service.post("/", data=b"four").json() == 4
+
+
+def test_a_request_that_a_stop_does_not_wait_for_is_told_to_come_again() -> None:
+    """uvicorn cancels what still runs when its patience ends."""
+    app = FastAPI()
+    install_edge(app)
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def stop() -> None:
+        begun = asyncio.Event()
+
+        @app.get("/")
+        async def wait_for_ever() -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+        request = asyncio.ensure_future(app(scope, asyncio.Event().wait, send))
+        await begun.wait()
+        request.cancel()
+        await request
+
+    asyncio.run(stop())
+    assert sent[0]["status"] == 503
+    assert dict(sent[0]["headers"])[b"retry-after"] == b"1"
+    assert json.loads(sent[1]["body"])["error"] == {
+        "message": "The service is shutting down",
+        "type": "server_error",
+        "param": None,
+        "code": "overloaded",
+    }
 
 
 def pending_tasks() -> int:

@@ -24,6 +24,7 @@ from .errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
     ServiceError,
     error_body,
     error_headers,
@@ -145,6 +146,12 @@ class Edge:
 
         try:
             await self.app(scope, receive_watched, send_watched)
+        except asyncio.CancelledError:
+            # The server stops and waits no longer. Without this it would answer a plain 500.
+            if status:
+                raise
+            stopping = Overloaded("The service is shutting down")
+            await error_response(stopping)(scope, receive_watched, send_watched)
         finally:
             _log_request(scope, status, time.monotonic() - began)
 

@@ -78,7 +78,7 @@ def told(
     station: Station, seconds: float, outcome: Outcome, **options: Any
 ) -> tuple[list[Segment], list[tuple[int, int]]]:
     """The segments of a passage of silence in which every look hears the same, and the looks."""
-    wanted = Options(language="en", condition_on_previous_text=False, **options)
+    wanted = Options(**{"language": "en", "condition_on_previous_text": False, **options})
     plan = make_plan(wanted, Settings(whisper_models=["micro"]), station.vocabulary)
     listener: Any = Scripted(station.vocabulary, lambda sound: outcome)
     source = Recording(np.zeros(round(seconds * 16_000), np.float32))
@@ -130,6 +130,19 @@ def test_what_is_said_after_a_text_that_ends_too_early_is_heard_too(
     segments, asked = told(station, 10.0, outcome, word_timestamps=True, **options)
     assert asked == looks
     assert [segment.text for segment in segments] == [" Good morning."] * len(looks)
+
+
+def test_a_translation_is_in_english_words_whatever_language_is_spoken(station: Station) -> None:
+    """Text in Japanese is told character by character, since it has no spaces."""
+    tokens = station.vocabulary.encode(" Our Transylvanian ferry")
+    assert len(tokens) > 3
+    outcome = Outcome(
+        tokens=tuple(tokens),
+        alignment=aligned(tokens, range(len(tokens) + 1), station.vocabulary.eot),
+    )
+    segments, _ = told(station, 2.0, outcome, language="ja", task="translate", word_timestamps=True)
+    words = [word.word for segment in segments for word in segment.words or []]
+    assert words == [" Our", " Transylvanian", " ferry"]
 
 
 def test_a_short_window_whose_text_never_ends_is_told_with_a_doubt(station: Station) -> None:

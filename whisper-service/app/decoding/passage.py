@@ -148,8 +148,10 @@ class _Look:
         alignment = self.outcome.alignment
         words = []
         if alignment is not None:
-            tokenizer = vocabulary.tokenizer(self.language, self.plan.options.task)
-            words = aligned_words(alignment, tokenizer)
+            task = self.plan.options.task
+            # Words are told apart as the text's language does it, not as that of the sound.
+            language = "en" if task == "translate" else self.language
+            words = aligned_words(alignment, vocabulary.tokenizer(language, task))
         add_words(
             split.drafts,
             words,

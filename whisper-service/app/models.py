@@ -82,6 +82,8 @@ class Models:
             )
             entry.stage, entry.progress = "loading", None
             entry.station = self.load(entry.name, directory)
+            if self._stopping.is_set():
+                entry.station.close()  # `close` may have come too early to see it
         except (ModelUnobtainable, EngineError) as exc:
             entry.reason = str(exc)
             log.error("model %s failed: %s", entry.name, exc)

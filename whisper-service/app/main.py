@@ -81,8 +81,9 @@ def run() -> None:
     app = create_app(settings)
     serve(app, host=settings.service_host, port=settings.service_port, log_level=settings.log_level)
     state = app.state.models.health()
-    if state.pending:
-        # A download cannot be interrupted, only left; the next start takes it up where it stopped.
+    if state.pending or state.status == "stalled":
+        # A download cannot be interrupted, only left; the next start takes it up where it stopped. Nor
+        # can a step that hangs, for which the model's destructor would wait.
         logging.shutdown()
         os._exit(0)
     if not state.loaded_models:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -605,6 +605,25 @@ def test_closing_the_scheduler_tells_those_who_wait() -> None:
     assert runs.result(30) == "text of runs"
     with pytest.raises(Overloaded):
         waits.result(30)
+
+
+def test_closing_does_not_wait_for_a_step_that_is_stalled() -> None:
+    now = [0.0]
+    engine = Engine()
+    scheduler = running(engine, max_batch_size=1, clock=lambda: now[0])
+    engine.gate.clear()
+    futures = [scheduler.open().submit(Clip("hangs"))]
+    engine.entered.acquire()
+    futures.append(scheduler.open().submit(Clip("waits")))
+    now[0] = 61.0
+    with ThreadPoolExecutor(1) as pool:
+        closed = pool.submit(scheduler.close)
+        for future in futures:
+            with pytest.raises(Overloaded, match="shutting down"):
+                future.result(30)
+        assert closed.result(30) is False
+        engine.gate.set()
+    assert scheduler.close() is True
 
 
 @given(

@@ -62,6 +62,6 @@ class Station:
         return self.scheduler.alive and not self.scheduler.watchdog.stalled
 
     def close(self) -> None:
-        """End the batch in flight and give the model's memory back."""
-        self.scheduler.close()
-        self.engine.close()
+        """End the batch in flight and give the model's memory back, unless that batch never ends."""
+        if self.scheduler.close():
+            self.engine.close()

@@ -77,14 +77,18 @@ class Scheduler(Generic[J, R]):
         self._workers.start()
         self.watchdog.start()
 
-    def close(self) -> None:
-        """End the threads after their step in flight; windows that wait fail with Overloaded."""
+    def close(self) -> bool:
+        """End the threads after their step in flight; windows that wait fail with Overloaded.
+
+        False when a step is stalled: it may never end, so it is left behind, and the engine in use.
+        """
         with self._work:
             self._closing = True
             self._work.notify_all()
-        self._workers.join()
+        has_ended = self._workers.join(is_hopeless=lambda: bool(self.watchdog.stalled))
         self.watchdog.stop()
         self._fail_all(Overloaded("The service is shutting down"))
+        return has_ended
 
     @property
     def alive(self) -> bool:

@@ -9,6 +9,8 @@ from .queue import Entry, J
 
 log = logging.getLogger(__name__)
 
+JOIN_SECONDS = 0.5
+
 
 class Workers(Generic[J]):
     """Threads that end when `take` returns None; one that ends by a bug tells `died`."""
@@ -34,11 +36,14 @@ class Workers(Generic[J]):
         for thread in self._threads:
             thread.start()
 
-    def join(self) -> None:
-        """Wait until all threads that were started have ended."""
+    def join(self, *, is_hopeless: Callable[[], bool]) -> bool:
+        """Wait until all threads that were started have ended; False if waiting became hopeless."""
         for thread in self._threads:
-            if thread.ident is not None:
-                thread.join()
+            while thread.is_alive():
+                if is_hopeless():
+                    return False
+                thread.join(JOIN_SECONDS)
+        return True
 
     def _work(self) -> None:
         try:

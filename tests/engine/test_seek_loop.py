@@ -6,6 +6,7 @@ from itertools import accumulate, cycle, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scripted import Scripted, aligned
@@ -167,6 +168,26 @@ def test_what_a_cut_leaves_of_a_window_is_heard_however_short(station: Station) 
     )
     assert [seek for seek, _ in passage.asked] == [0, 0, passage.asked[1][1]]
     assert sum(passage.asked[2]) == 800
+
+
+@pytest.mark.parametrize("word_timestamps", [False, True])
+def test_a_short_word_that_the_model_has_begun_and_not_ended_is_heard_again(
+    station: Station, word_timestamps: bool
+) -> None:
+    """It stands in no text yet, although its window was heard to the end."""
+    window = Window(
+        np.zeros(160_000, np.float32),
+        (Span(0, 160_000),),
+        (Span(0, 144_000), Span(150_400, 156_800)),
+    )
+    phrases = [" Good morning.", " Yes."] * 2
+    first = Look([0, 450, 500], phrases, True, False, no_speech_prob=0.0, places=[0.9])
+    rest = Look([0, 40], [" Yes."] * 4, False, False, no_speech_prob=0.0, places=[0.0])
+    plan = plan_for(station.vocabulary, without_timestamps=False, word_timestamps=word_timestamps)
+    passage = heard(WindowSource(window), plan, station.vocabulary, [first, rest])
+    texts = [said.text for _, _, some in passage.looks for said in some]
+    assert texts == [" Good morning.", " Yes."]
+    assert [seek for seek, _ in passage.asked] == [0, 900]
 
 
 @st.composite

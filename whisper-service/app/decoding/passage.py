@@ -82,10 +82,18 @@ async def hear_passage(
             seek = heard
             yield [], seek
             continue
-        look = _Look(plan, listener, sound, outcome, source.end)
+        split = split_by_timestamps(
+            outcome.tokens,
+            timestamp_begin=listener.vocabulary.timestamp_begin,
+            seek=sound.seek,
+            frames=sound.frames,
+        )
+        look = _Look(plan, listener, sound, outcome, split, source.end)
         drafts, seek, context.last_speech = await asyncio.to_thread(
             look.drafts, context.last_speech
         )
+        if split.has_unfinished:
+            heard = seek
         said = list(look.said(drafts))
         _remember(context, said, plan, outcome)
         yield said, seek
@@ -110,6 +118,7 @@ class _Look:
     listener: Listener
     sound: Sound
     outcome: Outcome
+    split: Split
     end: int | None
 
     @property
@@ -120,21 +129,14 @@ class _Look:
 
     def drafts(self, last_speech: float) -> tuple[list[Draft], int, float]:
         """Segments, where to go on, and when the last word ends."""
-        seek = self.sound.seek
-        split = split_by_timestamps(
-            self.outcome.tokens,
-            timestamp_begin=self.listener.vocabulary.timestamp_begin,
-            seek=seek,
-            frames=self.sound.frames,
-        )
+        drafts, next_seek = self.split.drafts, self.split.next_seek
         if not self.plan.aligned:
-            return split.drafts, split.next_seek, last_speech
-        self._find_words(split, last_speech)
-        next_seek = self._seek_after_words(split)
+            return drafts, next_seek, last_speech
+        self._find_words(last_speech)
+        next_seek = self._seek_after_words()
         threshold = self.plan.options.hallucination_silence_threshold
-        drafts = split.drafts
         if threshold is not None and self.plan.options.word_timestamps:
-            drafts, skipped = self._without_invented(split, threshold, last_speech)
+            drafts, skipped = self._without_invented(threshold, last_speech)
             if skipped is not None:
                 next_seek = skipped
                 if not drafts:
@@ -143,7 +145,7 @@ class _Look:
         self._settle_times(drafts, next_seek)
         return drafts, next_seek, last_speech
 
-    def _find_words(self, split: Split, last_speech: float) -> None:
+    def _find_words(self, last_speech: float) -> None:
         vocabulary = self.listener.vocabulary
         alignment = self.outcome.alignment
         words = []
@@ -153,7 +155,7 @@ class _Look:
             language = "en" if task == "translate" else self.language
             words = aligned_words(alignment, vocabulary.tokenizer(language, task))
         add_words(
-            split.drafts,
+            self.split.drafts,
             words,
             seek=self.sound.seek,
             frames=self.sound.frames,
@@ -161,30 +163,30 @@ class _Look:
             last_speech=last_speech,
         )
 
-    def _seek_after_words(self, split: Split) -> int:
+    def _seek_after_words(self) -> int:
         """After an open end, and after a text that ends long before the sound, go on at the last word."""
-        end = _last_word_end(split.drafts)
+        end = _last_word_end(self.split.drafts)
         if end is None:
-            return split.next_seek
+            return self.split.next_seek
         frame, begin = round(end * FRAMES_PER_SECOND), self.sound.seek
         if self.plan.timestamps:
-            goes_on = not split.ends_in_silence and frame > begin
+            goes_on = not self.split.ends_in_silence and frame > begin
         else:
             rest = begin + self.sound.frames - frame
             # The words of a translation are not in the order of the sound.
             in_order = self.plan.options.task != "translate"
             goes_on = self.plan.vad and in_order and rest > UNHEARD_FRAMES < frame - begin
-        return frame if goes_on else split.next_seek
+        return frame if goes_on else self.split.next_seek
 
     def _without_invented(
-        self, split: Split, threshold: float, last_speech: float
+        self, threshold: float, last_speech: float
     ) -> tuple[list[Draft], int | None]:
         """Leave out what looks invented and stands in silence; also where to go on then.
 
         Text without timestamp tokens is one draft, so it is judged sentence by sentence, and a window
         cut by the VAD ends in silence wherever it ends.
         """
-        drafts, frames = split.drafts, FULL_FRAMES
+        drafts, frames = self.split.drafts, FULL_FRAMES
         if not self.plan.timestamps:
             drafts = split_sentences(drafts, self.listener.vocabulary.timestamp_begin)
             frames = self.sound.frames

@@ -45,6 +45,8 @@ class Split:
     next_seek: int
     ends_in_silence: bool
     """The model closed its last segment: nothing is said after it in this window."""
+    has_unfinished: bool = False
+    """The model began a last segment that is in no draft, since it is to be heard again."""
 
 
 def split_by_timestamps(
@@ -87,4 +89,5 @@ def split_by_timestamps(
     if last == 0:
         drafts.append(Draft(seek, begin, begin + length, rest))
         return Split(drafts, seek + frames, ends_in_silence)
-    return Split(drafts, seek + min(last, frames), ends_in_silence)
+    has_unfinished = any(token < timestamp_begin for token in rest)
+    return Split(drafts, seek + min(last, frames), ends_in_silence, has_unfinished)

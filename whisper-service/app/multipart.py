@@ -19,9 +19,18 @@ from .errors import FileTooLarge, InvalidRequest, StorageFull
 
 MAX_FIELD_BYTES = 16 * 1024 * 1024
 """Of one field that is no file: speaker references travel as data URLs of several megabytes."""
+MAX_TEXT_BYTES = 4 * MAX_FIELD_BYTES
+"""Of all such fields of a request, since they are held in memory."""
 MAX_PARTS = 1000
 PIECE_BYTES = 256 * 1024
 WRITE_BYTES = 1024 * 1024
+
+
+@dataclass
+class _Room:
+    """What may still come of a request's fields, in bytes."""
+
+    left: int = MAX_TEXT_BYTES
 
 
 @dataclass
@@ -31,14 +40,22 @@ class Part:
     name: str
     filename: str | None
     pieces: AsyncIterator[bytes]
+    room: _Room
 
     async def text(self) -> str:
-        """The whole value of a field; InvalidRequest when it is too large or not UTF-8."""
+        """The whole value of a field.
+
+        Raises InvalidRequest when it is too large, alone or with those before it, or not UTF-8.
+        """
         value = bytearray()
         async for piece in self.pieces:
             value += piece
+            self.room.left -= len(piece)
             if len(value) > MAX_FIELD_BYTES:
                 message = f"The field '{self.name}' is larger than {MAX_FIELD_BYTES} bytes"
+                raise InvalidRequest(message, param=self.name)
+            if self.room.left < 0:
+                message = f"The fields are larger than {MAX_TEXT_BYTES} bytes together"
                 raise InvalidRequest(message, param=self.name)
         try:
             return value.decode()
@@ -120,7 +137,7 @@ async def read_parts(request: Request, max_bytes: int) -> AsyncIterator[Part]:
                     yield item
             await more()
 
-    count = 0
+    count, room = 0, _Room()
     while True:
         while parser.queue:
             item = parser.queue.popleft()
@@ -128,7 +145,7 @@ async def read_parts(request: Request, max_bytes: int) -> AsyncIterator[Part]:
                 count += 1
                 if count > MAX_PARTS:
                     raise InvalidRequest(f"More than {MAX_PARTS} parts")
-                yield _part(item, pieces())
+                yield _part(item, pieces(), room)
         if not await more() and not parser.queue:
             return
 
@@ -186,7 +203,7 @@ def _too_large(max_bytes: int) -> FileTooLarge:
     return FileTooLarge(message, param="file")
 
 
-def _part(headers: dict[bytes, bytes], pieces: AsyncIterator[bytes]) -> Part:
+def _part(headers: dict[bytes, bytes], pieces: AsyncIterator[bytes], room: _Room) -> Part:
     _, options = parse_options_header(headers.get(b"content-disposition"))
     if b"name" not in options:
         raise InvalidRequest("A part of the multipart body has no name")
@@ -195,4 +212,5 @@ def _part(headers: dict[bytes, bytes], pieces: AsyncIterator[bytes]) -> Part:
         name=options[b"name"].decode(errors="replace"),
         filename=None if filename is None else filename.decode(errors="replace"),
         pieces=pieces,
+        room=room,
     )

@@ -66,6 +66,31 @@ def test_a_body_over_the_limit_is_refused_however_it_is_cut() -> None:
         read([BODY[i : i + 1] for i in range(len(BODY))], max_bytes=100)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "refusal"),
+    [
+        ([16 * 2**20] * 4, None),
+        ([16 * 2**20 + 1], "The field 'f0' is larger than 16777216 bytes"),
+        ([16 * 2**20] * 4 + [1], "The fields are larger than 67108864 bytes together"),
+    ],
+)
+def test_fields_are_held_in_memory_only_up_to_a_limit_for_each_and_for_all(
+    sizes: list[int], refusal: str | None
+) -> None:
+    head = '--b\r\nContent-Disposition: form-data; name="f{}"\r\n\r\n'
+    pieces = [head.format(n).encode() + bytes(size) + b"\r\n" for n, size in enumerate(sizes)]
+
+    async def texts() -> list[int]:
+        parts = read_parts(request([*pieces, b"--b--\r\n"]), 2**30)
+        return [len(await part.text()) async for part in parts]
+
+    if refusal is None:
+        assert asyncio.run(texts()) == sizes
+    else:
+        with pytest.raises(InvalidRequest, match=refusal):
+            asyncio.run(texts())
+
+
 @pytest.mark.parametrize("content_type", ["", "application/json", "multipart/form-data"])
 def test_what_is_not_multipart_is_refused(content_type: str) -> None:
     async def first() -> AsyncIterator[object]:

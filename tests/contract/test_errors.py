@@ -169,6 +169,32 @@ def test_a_body_beyond_the_limit_is_413_by_its_length_and_by_its_bytes(worker: R
         assert_house_error(chunked, 413, "file_too_large", "file")
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "code", "param", "message"),
+    [
+        (b"", 400, "invalid_value", None, "Invalid JSON"),
+        (b"{", 400, "invalid_value", None, "Invalid JSON"),
+        (b'{"size": -1}', 400, "invalid_value", "size", "size: Input should be greater than"),
+        (b'{"colour": 1}', 400, "invalid_value", "colour", "colour: Extra inputs"),
+        (b'{"options": {"colour": 1}}', 400, "unknown_parameter", "colour", "Unknown parameter"),
+        (b" " * (16 * 2**20 + 1), 413, "file_too_large", None, "The body is larger than the limit"),
+    ],
+    ids=["no body", "no JSON", "bad value", "unknown", "unknown option", "too large"],
+)
+def test_a_bad_question_of_admission_is_refused(
+    worker: Running, body: bytes, status: int, code: str, param: str | None, message: str
+) -> None:
+    answer = worker.post("/admission/micro", data=body)
+    assert_house_error(answer, status, code, param)
+    assert answer.json()["detail"].startswith(message)
+
+
+def test_a_worker_with_a_token_reads_no_body_of_who_does_not_know_it() -> None:
+    with serve_worker(worker_token="secret") as worker:
+        answer = worker.post("/admission/micro", key=None, data=b"{")
+        assert_house_error(answer, 401, "missing_api_key", None)
+
+
 def test_audio_beyond_the_limit_is_413() -> None:
     with serve_worker(max_audio_seconds=1) as worker, serve_gateway(worker.url) as gateway:
         for service in (worker, gateway):

@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -25,7 +25,7 @@ from .errors import (
 )
 from .settings import Settings
 from .transcribe import Transcriber
-from .uploads import Upload, receive_upload
+from .uploads import Upload, read_admission, receive_upload
 from .wire import (
     DETECTION_OPTIONS,
     Admission,
@@ -46,6 +46,12 @@ UPLOAD = documented_form(option_schemas())
 DETECTION = documented_form(
     {name: of for name, of in option_schemas().items() if name in DETECTION_OPTIONS}
 )
+ADMISSION_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": Admission.model_json_schema()}},
+    }
+}
 ERRORS = documented(
     InvalidRequest("beam_size: Input should be less than or equal to 20", param="beam_size"),
     UnknownParameter("Unknown parameter: 'colour'", param="colour"),
@@ -108,9 +114,12 @@ async def detect_language(request: Request, model: str) -> DetectedLanguage:
     return await until_disconnect(request, work)
 
 
-@router.post("/admission/{model:path}", responses=ERRORS, status_code=204)
-async def admission(request: Request, model: str, asked: Admission) -> Response:
+@router.post(
+    "/admission/{model:path}", openapi_extra=ADMISSION_BODY, responses=ERRORS, status_code=204
+)
+async def admission(request: Request, model: str) -> Response:
     """Say before an upload whether it would be taken: 204, or the error that it would get."""
+    asked = await read_admission(request)
     transcriber: Transcriber = request.app.state.transcriber
     settings: Settings = request.app.state.settings
     options = read_options(asked.options)

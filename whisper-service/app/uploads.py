@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fastapi import Request
+from pydantic import ValidationError
 
-from .errors import InvalidAudio, InvalidRequest
-from .multipart import read_parts, store
-from .wire import Options, read_options
+from .errors import FileTooLarge, InvalidAudio, InvalidRequest
+from .multipart import MAX_FIELD_BYTES, read_parts, store
+from .wire import Admission, Options, read_options
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,22 @@ async def _receive(request: Request, file: BinaryIO, max_bytes: int) -> Upload:
         raise InvalidAudio("The file is empty", param="file")
     file.seek(0)
     return Upload(file, size, options, came_at)
+
+
+async def read_admission(request: Request) -> Admission:
+    """Read a JSON body; FastAPI would hold one of any size in memory, before it asks for the token.
+
+    Raises InvalidRequest for what it is not, FileTooLarge.
+    """
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_FIELD_BYTES:
+            raise FileTooLarge(f"The body is larger than the limit of {MAX_FIELD_BYTES} bytes")
+    try:
+        return Admission.model_validate_json(bytes(body))
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        param = ".".join(map(str, first["loc"])) or None
+        message = f"{param}: {first['msg']}" if param else first["msg"]
+        raise InvalidRequest(message, param=param) from exc

@@ -19,7 +19,7 @@ from worker.decoding.sources import FileSource, WindowSource
 from worker.decoding.station import Station
 from worker.decoding.vocabulary import Vocabulary
 from worker.settings import Settings
-from worker.transcribe.segments import Clock, wire_segment
+from worker.transcribe.segments import Clock, split_at_silence, wire_segment
 from worker.vad import Span
 from worker.windows import Window
 from worker.wire import Options, Segment
@@ -211,7 +211,7 @@ def wired(passage: Passage, clock: Clock, plan: Plan, vocabulary: Vocabulary) ->
     return [
         wire_segment(said, number=0, clock=clock, plan=plan, vocabulary=vocabulary)
         for _, _, some in passage.looks
-        for said in some
+        for said in split_at_silence(some, clock, vocabulary)
     ]
 
 
@@ -256,3 +256,36 @@ def test_words_of_a_whole_file_are_in_order_inside_their_segments_and_the_audio(
     passage = heard(file_of(total), plan, station.vocabulary, script)
     segments = wired(passage, Clock(), plan, station.vocabulary)
     assert_words_are_in_order(segments, 0.0, total / 16_000)
+
+
+@pytest.mark.parametrize("word_timestamps", [True, False])
+def test_a_long_silence_ends_a_segment_where_it_was_left_out_of_the_window_too(
+    station: Station, word_timestamps: bool
+) -> None:
+    """Five seconds, of which the window keeps 0.8; the word after them begins in what is kept."""
+    first, second = Span(0, 38_400), Span(105_600, 144_000)
+    window = Window(
+        np.zeros(76_800, np.float32), (first, second), (Span(0, 32_000), Span(112_000, 137_600))
+    )
+    tokens = station.vocabulary.encode(" one two three four")
+    assert len(tokens) == 4
+    places = [0, 40, 110, 170, 200]
+    plan = plan_for(station.vocabulary, word_timestamps=word_timestamps)
+    listener: Any = Scripted(
+        station.vocabulary,
+        lambda sound: Outcome(
+            tokens=tuple(tokens), alignment=aligned(tokens, places, station.vocabulary.eot)
+        ),
+    )
+
+    async def hear() -> list[Said]:
+        passage = hear_passage(WindowSource(window), listener, plan, Context())
+        return [said async for some, _ in passage for said in some]
+
+    passage = Passage([(0, 0, asyncio.run(hear()))], [])
+    segments = wired(passage, Clock(window), plan, station.vocabulary)
+    assert [(segment.text, segment.start, segment.end) for segment in segments] == [
+        (" one two", 0.0, 2.2),
+        (" three four", 7.0, 8.2),
+    ]
+    assert [segment.words is not None for segment in segments] == [word_timestamps] * 2

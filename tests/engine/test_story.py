@@ -123,6 +123,19 @@ def test_times_across_silence_are_those_of_the_file(
         assert segment.words[-1].end <= segment.end
 
 
+def test_a_long_silence_ends_a_segment_without_punctuation_though_it_was_left_out(
+    transcriber: Transcriber, station: Station
+) -> None:
+    file = joined("short/en-1.wav", "short/en-1.wav", silence=6.0)
+    dot = station.vocabulary.encode(".")
+    options = {"suppress_tokens": [-1, *dot], "vad_parameters": {"speech_pad_ms": 100}}
+    found = answer(transcriber, file, language="en", **options)
+    assert "." not in found.text
+    starts = [segment.start for segment in found.segments]
+    assert starts == pytest.approx([0.2, 2.076 + 6.0 + 0.2], abs=0.15)
+    assert found.segments[0].end < 2.2
+
+
 @pytest.mark.parametrize("file", ["hard/silence-20s.wav", "hard/noise-20s.wav"])
 def test_silence_never_reaches_the_model(
     transcriber: Transcriber, station: Station, file: str

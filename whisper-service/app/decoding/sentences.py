@@ -4,8 +4,9 @@ A long silence ends a segment too, for what is said without punctuation.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from .timestamps import Draft, TimedWord
 
@@ -19,11 +20,14 @@ _WIDE_END = re.compile(r"[。！？]")  # noqa: RUF001
 
 def split_sentences(drafts: Sequence[Draft], timestamp_begin: int) -> list[Draft]:
     """Cut drafts that have words at the ends of their sentences; the others stay as they are."""
-    return [part for draft in drafts for part in _split(draft, timestamp_begin)]
+    return [part for draft in drafts for part in split_draft(draft, _is_border, timestamp_begin)]
 
 
-def _split(draft: Draft, timestamp_begin: int) -> Iterator[Draft]:
-    groups = _sentences(draft.words or [])
+def split_draft(
+    draft: Draft, is_border: Callable[[TimedWord, TimedWord], bool], timestamp_begin: int
+) -> Iterator[Draft]:
+    """Cut a draft between each word and the next where `is_border` says so."""
+    groups = _groups(draft.words or [], is_border)
     if len(groups) < 2:
         yield draft
         return
@@ -39,16 +43,20 @@ def _split(draft: Draft, timestamp_begin: int) -> Iterator[Draft]:
         yield replace(draft, start=start, end=end, tokens=tokens, words=words)
 
 
-def _sentences(words: Sequence[TimedWord]) -> list[list[TimedWord]]:
-    groups: list[list[TimedWord]] = [[]]
-    for n, word in enumerate(words):
-        groups[-1].append(word)
-        if n + 1 < len(words):
-            following = words[n + 1]
-            is_silent = following.start - word.end >= PAUSE_SECONDS
-            if is_silent or _ends_sentence(word.word.strip(), following.word.strip()):
-                groups.append([])
+def _groups(
+    words: Sequence[TimedWord], is_border: Callable[[TimedWord, TimedWord], bool]
+) -> list[list[TimedWord]]:
+    groups = [list(words[:1])]
+    for word, following in pairwise(words):
+        if is_border(word, following):
+            groups.append([])
+        groups[-1].append(following)
     return groups
+
+
+def _is_border(word: TimedWord, following: TimedWord) -> bool:
+    is_silent = following.start - word.end >= PAUSE_SECONDS
+    return is_silent or _ends_sentence(word.word.strip(), following.word.strip())
 
 
 def _ends_sentence(word: str, following: str) -> bool:

@@ -1,12 +1,14 @@
 """What was said, as the contract words it: times in the file, words, doubts. Pure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..audio import SAMPLE_RATE
 from ..decoding.doubt import doubts
 from ..decoding.passage import Said
 from ..decoding.plan import Plan
+from ..decoding.sentences import PAUSE_SECONDS, split_draft
 from ..decoding.timestamps import TimedWord
 from ..decoding.vocabulary import Vocabulary
 from ..windows import Window
@@ -60,6 +62,21 @@ class Clock:
                 if begin <= middle <= stop:
                     return min(max(start, begin), stop), max(begin, min(end, stop))
         return start, max(start, end)
+
+
+def split_at_silence(said: Sequence[Said], clock: Clock, vocabulary: Vocabulary) -> Iterator[Said]:
+    """Cut what goes on after a long silence: inside a window most of it was left out."""
+
+    def is_border(word: TimedWord, following: TimedWord) -> bool:
+        return clock.word(following)[0] - clock.word(word)[1] >= PAUSE_SECONDS
+
+    for one in said:
+        parts = list(split_draft(one.draft, is_border, vocabulary.timestamp_begin))
+        if len(parts) == 1:
+            yield one
+            continue
+        for part in parts:
+            yield replace(one, draft=part, text=vocabulary.decode(part.tokens))
 
 
 def wire_segment(

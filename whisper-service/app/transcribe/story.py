@@ -13,7 +13,7 @@ from ..decoding.passage import Said
 from ..errors import ModelUnavailable, ServiceError
 from ..scheduler import BatchTooLarge
 from ..wire import Event, Failed, Finished, Progress, Segment
-from .segments import wire_segment
+from .segments import split_at_silence, wire_segment
 from .strategies import Done, Work
 
 log = logging.getLogger(__name__)
@@ -97,14 +97,10 @@ class Story:
             await self._work.close()
 
     def _told(self, done: Done) -> Iterator[Segment]:
-        plan = self._work.plan
-        for said in done.said:
+        plan, vocabulary = self._work.plan, self._work.listener.vocabulary
+        for said in split_at_silence(done.said, done.clock, vocabulary):
             segment = wire_segment(
-                said,
-                number=self._segments,
-                clock=done.clock,
-                plan=plan,
-                vocabulary=self._work.listener.vocabulary,
+                said, number=self._segments, clock=done.clock, plan=plan, vocabulary=vocabulary
             )
             self._doubts.update(segment.flags)
             heard = said.outcome.language

@@ -258,6 +258,40 @@ def test_words_of_a_whole_file_are_in_order_inside_their_segments_and_the_audio(
     assert_words_are_in_order(segments, 0.0, total / 16_000)
 
 
+AT_ONE_PLACE = ONE_AT_THE_END._replace(stamps=[0, 100, 100])
+SEAM_AT_2_SECONDS = Window(
+    np.zeros(64_000, np.float32),
+    (Span(0, 32_000), Span(96_000, 128_000)),
+    (Span(0, 30_000), Span(98_000, 120_000)),
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(window=windows(), script=LOOKS)
+@example(window=SEAM_AT_2_SECONDS, script=[AT_ONE_PLACE])
+def test_segments_without_words_end_after_they_begin_and_inside_their_window(
+    station: Station, window: Window, script: list[Look]
+) -> None:
+    plan = plan_for(station.vocabulary, without_timestamps=False)
+    passage = heard(WindowSource(window), plan, station.vocabulary, script)
+    for segment in wired(passage, Clock(window), plan, station.vocabulary):
+        assert segment.words is None
+        assert 0.0 <= segment.start <= segment.end <= window.end
+
+
+@settings(deadline=None, max_examples=50)
+@given(total=st.integers(1600, 60 * 16_000), script=LOOKS)
+@example(total=171_400, script=[ONE_AT_THE_END._replace(stamps=[0, 536])])
+def test_segments_without_words_end_after_they_begin_and_inside_their_file(
+    station: Station, total: int, script: list[Look]
+) -> None:
+    plan = plan_for(station.vocabulary, vad_filter=False)
+    passage = heard(file_of(total), plan, station.vocabulary, script)
+    for segment in wired(passage, Clock(), plan, station.vocabulary):
+        assert segment.words is None
+        assert 0.0 <= segment.start <= segment.end <= total / 16_000
+
+
 @pytest.mark.parametrize("word_timestamps", [True, False])
 def test_a_long_silence_ends_a_segment_where_it_was_left_out_of_the_window_too(
     station: Station, word_timestamps: bool

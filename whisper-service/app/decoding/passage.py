@@ -127,10 +127,20 @@ class _Look:
             return self.outcome.language.code
         return self.plan.language or "en"
 
+    @property
+    def _sound_end(self) -> float:
+        """Where the sound ends, in seconds of the passage."""
+        return self.sound.seek / FRAMES_PER_SECOND + len(self.sound.samples) / SAMPLE_RATE
+
     def drafts(self, last_speech: float) -> tuple[list[Draft], int, float]:
         """Segments, where to go on, and when the last word ends."""
         drafts, next_seek = self.split.drafts, self.split.next_seek
         if not self.plan.aligned:
+            for draft in drafts:  # a last frame may be only partly of the audio
+                draft.start, draft.end = (
+                    min(draft.start, self._sound_end),
+                    min(draft.end, self._sound_end),
+                )
             return drafts, next_seek, last_speech
         self._find_words(last_speech)
         next_seek = self._seek_after_words()
@@ -225,7 +235,7 @@ class _Look:
     def _settle_times(self, drafts: Sequence[Draft], next_seek: int) -> None:
         """Keep words in order, inside the sound, and before those of the next look."""
         begin = self.sound.seek / FRAMES_PER_SECOND
-        end = min(begin + len(self.sound.samples) / SAMPLE_RATE, next_seek / FRAMES_PER_SECOND)
+        end = min(self._sound_end, next_seek / FRAMES_PER_SECOND)
         tidy([word for draft in drafts for word in draft.words or []], start=begin, end=end)
         for draft in drafts:
             if draft.words:

@@ -88,6 +88,7 @@ def wire_segment(
     start, end = clock.time(draft.start), clock.time(draft.end, is_end=True)
     if words:
         start, end = words[0].start, words[-1].end
+    end = max(start, end)  # at a seam, an end lies before the silence and a start behind it
     return Segment(
         id=number,
         seek=round(clock.time(draft.seek / 100) * 100),

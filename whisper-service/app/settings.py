@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     whisper_temp_dir: Path | None = None
     """Where uploads wait while they are transcribed; unset is the system's."""
     whisper_max_queue: PositiveInt = 64
-    """Requests that may wait for their first or next window; one more gets 503."""
+    """Requests that may wait for their first or next window; one more gets 503. So many and one for each window that can run at once may be open."""
     whisper_max_queue_seconds: PositiveFloat = 24 * 3600
     """Seconds of audio that may wait; a request beyond it gets 503, unless nothing waits."""
 

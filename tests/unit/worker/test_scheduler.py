@@ -390,6 +390,28 @@ def test_the_speed_is_not_learned_from_steps_that_are_only_a_part_of_a_windows_w
     assert scheduler.speed.expected_step_seconds(1) == 3.0
 
 
+@pytest.mark.parametrize(
+    "further", [Clip("hear", is_whole=False), Clip("again"), Clip("words", is_whole=False)]
+)
+def test_predictions_count_the_further_steps_that_windows_have_needed(further: Clip) -> None:
+    now = [0.0]
+
+    def step(batch: list[Clip]) -> list[str]:
+        now[0] += 2.0 if batch[0].name == "first" else 3.0
+        return ["text" for _ in batch]
+
+    scheduler = Scheduler[Clip, str](step, clock=lambda: now[0])
+    scheduler.start()
+    lane = scheduler.open()
+    for _ in range(60):
+        for clip in (Clip("first"), further):
+            lane.submit(clip, urgent=clip.name == "again").result(30)
+    scheduler.close()
+    assert scheduler.speed.expected_step_seconds(1) == 2.0
+    assert round(scheduler.speed.predicted_seconds(1), 3) == 5.0
+    assert round(scheduler.speed.predicted_alone(60.0), 3) == 10.0
+
+
 def standing(window_seconds: float, **bounds: int) -> Scheduler[Clip, str]:
     """A scheduler that was not started, so that it stands still; a window takes so long."""
     scheduler = Scheduler[Clip, str](Engine().step, clock=lambda: 0.0, **bounds)
@@ -425,7 +447,7 @@ def test_files_that_wait_for_their_next_window_count_as_those_that_wait_for_thei
         if told[-1]:
             with pytest.raises(Overloaded, match="queue is full") as full:
                 scheduler.check()
-            assert full.value.retry_after == 9.0, "the shortest has 90 s to go"
+            assert full.value.retry_after == 15.0, "two take turns until one has had its third"
     assert told == [0, 2, 0, 0]
 
 
@@ -443,6 +465,25 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
     with pytest.raises(Overloaded) as never:
         scheduler.check(seconds=130.0, deadline=20.0)
     assert never.value.retryable is False
+
+
+def test_requests_that_read_their_files_are_bounded_too_although_none_waits() -> None:
+    scheduler = standing(3.0, max_requests=2, max_batch_size=3)
+    for _ in range(5):
+        scheduler.check()
+        scheduler.open(seconds=60.0).started = True
+    assert scheduler.load.waiting_requests == 0
+    with pytest.raises(Overloaded, match="queue is full") as full:
+        scheduler.check()
+    assert full.value.retry_after == 18.0, "five take turns until one has had its second"
+
+
+def test_a_file_longer_than_the_queue_is_told_to_come_when_the_queue_is_empty() -> None:
+    scheduler = standing(3.0, max_queue_seconds=100)
+    scheduler.open(seconds=60.0)
+    with pytest.raises(Overloaded, match="queue is full") as full:
+        scheduler.check(seconds=3600.0)
+    assert full.value.retry_after == 6.0
 
 
 def test_what_was_spent_on_receiving_a_request_is_gone_from_its_deadline() -> None:

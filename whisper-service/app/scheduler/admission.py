@@ -111,6 +111,8 @@ class Bounds:
 
     requests: int
     audio_seconds: float
+    in_flight: int
+    """Windows that can run at once: so many requests more may be open, whatever each of them is at."""
 
     def refusal(
         self, arrival: Arrival, deadline: float | None, lanes: Lanes, speed: Speed, now: float
@@ -121,14 +123,16 @@ class Bounds:
         after its `deadline`, in seconds from when it came, is refused at once.
         """
         load = Load.of(lanes)
-        if load.waiting_requests >= self.requests:
-            shortest = min(windows_in(lane.remaining_seconds) for lane in lanes)
-            again = speed.predicted_seconds(max(1, shortest))
+        most_open = self.requests + self.in_flight
+        if load.waiting_requests >= self.requests or len(lanes) >= most_open:
+            # All take turns until the shortest has had its last one.
+            rounds = max(1, min(windows_in(lane.remaining_seconds) for lane in lanes))
+            again = speed.predicted_seconds((rounds - 1) * len(lanes) + 1)
             full = Overloaded("The queue is full", retry_after=again)
             return full, _report("requests", load)
         excess = load.backlog_seconds + arrival.seconds - self.audio_seconds
         if load.backlog_seconds and excess > 0:
-            again = speed.predicted_seconds(windows_in(excess))
+            again = speed.predicted_seconds(windows_in(min(excess, load.backlog_seconds)))
             full = Overloaded("The queue is full", retry_after=again)
             return full, _report("audio_seconds", load)
         if deadline is not None:

@@ -91,8 +91,8 @@ class Executor(Generic[J, R]):
         finally:
             seconds = self._clock() - began
             left = self._charge(batch, seconds)
-            if not failed and all(entry.job.is_whole for entry in batch):
-                self._speed.observe(windows=len(batch), seconds=seconds)
+            if not failed:
+                self._learn(batch, seconds)
             self._tell(
                 StepReport(
                     batch_size=len(batch),
@@ -104,3 +104,10 @@ class Executor(Generic[J, R]):
                     failed=failed,
                 )
             )
+
+    def _learn(self, batch: Sequence[Entry[J]], seconds: float) -> None:
+        whole = sum(entry.job.is_whole and not entry.is_further for entry in batch)
+        if whole == len(batch):
+            self._speed.observe(windows=whole, seconds=seconds)
+        else:
+            self._speed.observe_further(seconds * (1 - whole / len(batch)))

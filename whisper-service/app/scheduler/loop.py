@@ -57,7 +57,7 @@ class Scheduler(Generic[J, R]):
             clock=clock,
             max_batch_size=max_batch_size,
         )
-        self._bounds = Bounds(max_requests, max_queue_seconds)
+        self._bounds = Bounds(max_requests, max_queue_seconds, workers * max_batch_size)
         self._clock = clock
         self._queue: FairQueue[J] = FairQueue()
         self._lanes: dict[int, Lane[J, R]] = {}
@@ -190,7 +190,7 @@ class Scheduler(Generic[J, R]):
             elif lane.place.number not in self._lanes:
                 future.cancel()
             else:
-                entry = Entry(job, lane.place, future, now)
+                entry = Entry(job, lane.place, future, now, is_further=urgent)
                 if not urgent:
                     lane.has_come(job.audio_seconds)
                 self._queue.push(entry, now, urgent=urgent)

@@ -52,6 +52,8 @@ class Entry(Generic[J]):
     place: "Place[J]"
     future: Future[Any]
     queued_at: float
+    is_further: bool = False
+    """Whether the window has run before: what it takes now comes on top."""
 
 
 @dataclass(slots=True, eq=False)

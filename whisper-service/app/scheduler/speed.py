@@ -1,6 +1,7 @@
-"""How fast the engine is, learned from its steps over whole windows: predicted waits and expected step times.
+"""How fast the engine is, learned from its steps: predicted waits and expected step times.
 
-A step costs by the window: however short a clip is, the encoder sees 30 s of it.
+A step costs by the window: however short a clip is, the encoder sees 30 s of it. Beside the step that
+does all of a window's work there are others for some windows: a further temperature, a language, words.
 """
 
 import math
@@ -27,21 +28,37 @@ class Speed:
         self._workers = workers
         self._lock = threading.Lock()
         self._per_window: float | None = None
+        self._further_seconds = 0.0
+        """Of further steps since the last one over whole windows."""
+        self._further_per_window = 0.0
 
     def observe(self, *, windows: int, seconds: float) -> None:
         """Learn from one step over `windows` windows that did all of their work."""
         with self._lock:
             new, old = seconds / windows, self._per_window
             self._per_window = new if old is None else old + FORGET * (new - old)
+            further, self._further_seconds = self._further_seconds / windows, 0.0
+            self._further_per_window += FORGET * (further - self._further_per_window)
+
+    def observe_further(self, seconds: float) -> None:
+        """Learn from a step over windows that had, or will have, one over all of their work."""
+        with self._lock:
+            self._further_seconds += seconds
 
     def expected_step_seconds(self, windows: int) -> float | None:
         """How long a step over `windows` windows should take."""
         with self._lock:
             return None if self._per_window is None else self._per_window * windows
 
+    @property
+    def _window_seconds(self) -> float:
+        """What a window takes in all its steps."""
+        with self._lock:
+            return 0.0 if self._per_window is None else self._per_window + self._further_per_window
+
     def predicted_seconds(self, windows: float) -> float:
         """How long all workers together need for `windows` windows."""
-        return (self.expected_step_seconds(1) or 0.0) * windows / self._workers
+        return self._window_seconds * windows / self._workers
 
     def predicted_alone(self, audio_seconds: float, *, in_turn: bool = False) -> float:
         """How long `audio_seconds` of audio take with nobody else there.
@@ -49,4 +66,4 @@ class Speed:
         All workers share the windows, unless those go `in_turn`, each after the one before it.
         """
         rounds = math.ceil(windows_in(audio_seconds) / (1 if in_turn else self._workers))
-        return (self.expected_step_seconds(1) or 0.0) * rounds
+        return self._window_seconds * rounds

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from worker.decoding.attempt import Outcome
 from worker.decoding.listener import Listener, Sound
 from worker.decoding.passage import Context, hear_passage
 from worker.decoding.plan import Plan, make_plan
+from worker.decoding.sources import FileSource
 from worker.decoding.station import Station
 from worker.decoding.vocabulary import Vocabulary
 from worker.settings import Settings
@@ -253,3 +255,72 @@ def test_the_prompt_goes_to_every_look_at_a_window_cut_by_the_vad_and_to_the_fir
     prompt = vocabulary.encode(" Vienna")
     assert listener.asked == [(0, 900), (0, 225), (225, 675)]
     assert listener.told == [prompt, prompt, prompt if is_told_again else []]
+
+
+def test_a_prompt_waits_for_the_first_text_that_is_taken(station: Station) -> None:
+    """As in the reference, a look that only passes over a silence before invented text tells nothing."""
+    vocabulary = station.vocabulary
+    plan = make_plan(
+        Options(
+            language="en",
+            prompt="Vienna",
+            vad_filter=False,
+            condition_on_previous_text=False,
+            word_timestamps=True,
+            hallucination_silence_threshold=2.0,
+        ),
+        Settings(whisper_models=["micro"]),
+        vocabulary,
+    )
+    tokens = vocabulary.encode(" Yes no")
+    alignments = [
+        replace(aligned(tokens, [150, 160, 170], vocabulary.eot), probabilities=(0.01, 0.01)),
+        aligned(tokens, [0, 25, 50], vocabulary.eot),
+        aligned(tokens, [0, 25, 50], vocabulary.eot),
+    ]
+    zero = vocabulary.timestamp_begin
+    coming = iter(alignments)
+    listener: Any = Noting(
+        vocabulary,
+        lambda sound: Outcome(tokens=(zero, *tokens, zero + 500), alignment=next(coming)),
+    )
+    source = FileSource(iter_blocks(43))
+
+    async def hear() -> list[str]:
+        passage = hear_passage(source, listener, plan, Context(said=list(plan.prompt)))
+        return [said.text async for some, _ in passage for said in some]
+
+    assert asyncio.run(hear()) == [" Yes no", " Yes no"]
+    assert listener.asked == [(0, 3000), (300, 3000), (3300, 1000)]
+    prompt = vocabulary.encode(" Vienna")
+    assert listener.told == [prompt, prompt, []]
+
+
+def iter_blocks(seconds: int) -> Callable[[], Awaitable[Samples | None]]:
+    """Silence of so many seconds, as a file is read."""
+    blocks = iter([np.zeros(16_000, np.float32)] * seconds)
+
+    async def following() -> Samples | None:
+        return next(blocks, None)
+
+    return following
+
+
+def test_of_what_was_said_no_more_is_kept_than_a_window_is_told(station: Station) -> None:
+    vocabulary = station.vocabulary
+    plan = make_plan(
+        Options(language="en", vad_filter=False), Settings(whisper_models=["micro"]), vocabulary
+    )
+    zero = vocabulary.timestamp_begin
+    tokens = (zero, *vocabulary.encode(" Good morning." * 20), zero + 1500)
+    listener: Any = Noting(vocabulary, lambda sound: Outcome(tokens=tokens))
+    context = Context()
+
+    async def hear() -> None:
+        async for _ in hear_passage(FileSource(iter_blocks(300)), listener, plan, context):
+            pass
+
+    asyncio.run(hear())
+    assert len(listener.asked) == 10
+    assert context.said == [*tokens * 10][-223:]
+    assert listener.told[-1] == [*tokens * 9][-223:]

@@ -20,6 +20,7 @@ from .listener import FRAME_SAMPLES, Listener, Sound
 from .plan import FULL_FRAMES, Plan
 from .sentences import split_sentences
 from .timestamps import FRAMES_PER_SECOND, Draft, Split, split_by_timestamps
+from .vocabulary import PROMPT_TOKENS
 from .words import add_words, aligned_words, is_anomalous, tidy
 
 SHORTEST_REDONE_FRAMES = 400
@@ -100,13 +101,17 @@ async def hear_passage(
 
 
 def _remember(context: Context, said: Sequence[Said], plan: Plan, outcome: Outcome) -> None:
-    """What the next look is told: with the VAD the prompt anew, in a file it has gone to the first."""
+    """What the next look is told: with the VAD the prompt anew, in a file it goes to the first text."""
     for segment in said:
         context.said += segment.draft.tokens
+    del context.said[:-PROMPT_TOKENS]  # hours of text would be kept for nothing
     reset = plan.options.prompt_reset_on_temperature
-    if not plan.conditioned:
-        context.said = list(plan.prompt) if plan.vad else []
-    elif outcome.temperature > reset:
+    if plan.conditioned:
+        if outcome.temperature > reset:
+            context.said = []
+    elif plan.vad:
+        context.said = list(plan.prompt)
+    elif said:
         context.said = []
 
 
@@ -136,11 +141,9 @@ class _Look:
         """Segments, where to go on, and when the last word ends."""
         drafts, next_seek = self.split.drafts, self.split.next_seek
         if not self.plan.aligned:
-            for draft in drafts:  # a last frame may be only partly of the audio
-                draft.start, draft.end = (
-                    min(draft.start, self._sound_end),
-                    min(draft.end, self._sound_end),
-                )
+            for draft in drafts:  # of a last frame, only a part may be audio
+                draft.start = min(draft.start, self._sound_end)
+                draft.end = min(draft.end, self._sound_end)
             return drafts, next_seek, last_speech
         self._find_words(last_speech)
         next_seek = self._seek_after_words()

@@ -1,5 +1,6 @@
 """What a step makes of what the engine answers, and what it asks of it: an engine that is written down."""
 
+import math
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from house import ROOT
 from worker.decoding.attempt import Attempt, Outcome, Recipe
 from worker.decoding.step import Step
 from worker.decoding.vocabulary import Vocabulary
+from worker.errors import ModelUnavailable
 
 START = (50_258, 50_259, 50_359)
 PREVIOUS = 50_361
@@ -128,6 +130,16 @@ def test_above_temperature_0_the_best_of_many_samples_counts(vocabulary: Vocabul
     assert (asked["sampling_topk"], asked["sampling_temperature"]) == (0, 0.4)
     assert "patience" not in asked
     assert found.temperature == 0.4
+
+
+@pytest.mark.parametrize("numbers", [{"score": math.nan}, {"no_speech_prob": math.nan}])
+def test_a_text_whose_probability_is_no_number_is_nobodys(
+    vocabulary: Vocabulary, numbers: dict[str, float]
+) -> None:
+    """Some devices overflow in float16: what comes of it is no text, and JSON has no such number."""
+    with pytest.raises(ModelUnavailable, match="WHISPER_COMPUTE_TYPE to float32") as caught:
+        outcome(vocabulary, Written(**numbers), attempt())
+    assert (caught.value.status, caught.value.code) == (503, "model_unavailable")
 
 
 @pytest.mark.parametrize("frames", [1000, 1500, 3000])

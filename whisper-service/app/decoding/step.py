@@ -2,11 +2,13 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..engine import Engine, OutOfMemory
+from ..errors import ModelUnavailable
 from ..scheduler import BatchTooLarge
 from .attempt import Alignment, Attempt, Outcome
 from .ladder import average_logprob, compression_ratio, needs_fallback
@@ -28,7 +30,10 @@ class Step:
     vocabulary: Vocabulary
 
     def __call__(self, batch: list[Attempt]) -> list[Outcome]:
-        """One outcome for each attempt. Raises BatchTooLarge when memory does not suffice."""
+        """One outcome for each attempt.
+
+        Raises BatchTooLarge when memory does not suffice, ModelUnavailable for what is no number.
+        """
         try:
             return self._run(batch)
         except OutOfMemory as exc:
@@ -109,6 +114,11 @@ class Step:
         )
 
     def _judge(self, attempt: Attempt, result: Any, languages: dict[str, float]) -> Outcome:
+        if math.isnan(result.scores[0]) or math.isnan(result.no_speech_prob):
+            raise ModelUnavailable(
+                "The model's numbers overflow on this device: set WHISPER_COMPUTE_TYPE to float32",
+                param="model",
+            )
         tokens = tuple(result.sequences_ids[0])
         recipe = attempt.recipe
         avg_logprob = average_logprob(result.scores[0], len(tokens), recipe.length_penalty)

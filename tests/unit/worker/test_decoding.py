@@ -224,6 +224,22 @@ def test_wide_punctuation_ends_a_sentence_without_a_capital_letter() -> None:
     assert sentences("你好。", "再见。") == ["你好。", "再见。"]
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        (" नमस्ते।", " आप", " कैसे", " हैं?"),  # Hindi
+        (" أين", " المحطة؟", " هناك."),  # Arabic
+        (" شکریہ۔", " خدا", " حافظ۔"),  # Urdu  # noqa: RUF001
+        (" Բարև։", " Ինչպե՞ս", " եք։"),  # Armenian  # noqa: RUF001
+        ("ありがとう。", "さようなら。"),
+    ],
+    ids=["Hindi", "Arabic", "Urdu", "Armenian", "Japanese"],
+)
+def test_sentences_end_as_each_script_ends_them(texts: tuple[str, ...]) -> None:
+    assert len(sentences(*texts)) == 2
+    assert "".join(sentences(*texts)) == "".join(texts)
+
+
 def test_a_long_silence_ends_a_segment_without_punctuation() -> None:
     assert sentences(" one", " two", gap=1.5) == [" one", " two"]
 

@@ -11,7 +11,8 @@ from itertools import pairwise
 from .timestamps import Draft, TimedWord
 
 PAUSE_SECONDS = 1.0
-_END = re.compile(r"[.!?…。！？]+[\"'”’»)\]]*$")  # noqa: RUF001
+_ENDS = ".!?…。！？؟۔।॥։።။"  # noqa: RUF001
+_END = re.compile(rf"[{_ENDS}]+[\"'”’»)\]]*$")  # noqa: RUF001
 _ABBREVIATION = re.compile(
     r"^\W*(\w|Mr|Mrs|Ms|Dr|St|Prof|Sr|Jr|vs|etc|Hr|Fr|Nr|bzw|ca|M|Mme|Sra)\.$"
 )

@@ -7,14 +7,14 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from fastapi import FastAPI, Request
-from gateway.edge import install_edge
+from fastapi import FastAPI, Request, Response
+from gateway.edge import ClosingStream, install_edge
 from gateway.main import create_app as create_gateway
 from gateway.server import DeadlineProtocol
 from gateway.settings import Settings as GatewaySettings
@@ -30,6 +30,7 @@ TAIL = b"\r\n--b--\r\n"
 class Impatient(DeadlineProtocol):
     header_seconds = 0.3
     body_seconds = 0.3
+    reading_seconds = 0.3
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,27 @@ def test_an_answer_may_take_longer_than_any_deadline_of_its_request() -> None:
 
     with serve(app, protocol=Impatient) as service:
         assert service.post("/", data=b"four").json() == 4
+
+
+def test_the_work_for_a_client_that_does_not_read_its_answer_ends() -> None:
+    app = FastAPI()
+    ended = threading.Event()
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield bytes(1_000_000)
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    @app.get("/")
+    async def answer() -> Response:
+        return ClosingStream(endless())
+
+    with serve(app, protocol=Impatient) as service, connect(service) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert ended.wait(PATIENCE)
 
 
 def test_a_request_that_a_stop_does_not_wait_for_is_told_to_come_again() -> None:

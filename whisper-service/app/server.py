@@ -1,8 +1,9 @@
-"""uvicorn on h11 with the receive deadlines that it lacks.
+"""uvicorn on h11 with the deadlines for clients that it lacks.
 
 A client must send its headers within HEADER_SECONDS, and while the service is willing to read its
 body, some of it every BODY_SECONDS; else it gets 408 and the connection ends. (uvicorn has no such
-limit: Kludex/uvicorn#157.) The worker owns this file; the gateway holds a byte-for-byte copy.
+limit: Kludex/uvicorn#157.) Of an answer that waits for it, it must take some every READING_SECONDS;
+else the connection ends, and with it the work for the answer. The worker owns this file; the gateway holds a byte-for-byte copy.
 """
 
 import asyncio
@@ -20,17 +21,20 @@ from .errors import InvalidRequest, RequestTimeout, ServiceError, error_body
 
 HEADER_SECONDS = 15.0
 BODY_SECONDS = 30.0
+READING_SECONDS = 120.0
 KEEP_ALIVE_SECONDS = 75
 MAX_INCOMPLETE_EVENT_BYTES = 16 * 1024
 GRACE_SECONDS = 30
 
 
 class DeadlineProtocol(H11Protocol):
-    """One connection, with a timer that runs while bytes are owed by the client."""
+    """One connection, with timers that run while the client owes bytes, or does not take them."""
 
     header_seconds = HEADER_SECONDS
     body_seconds = BODY_SECONDS
+    reading_seconds = READING_SECONDS
     _deadline: asyncio.TimerHandle | None = None
+    _reading_deadline: asyncio.TimerHandle | None = None
     _awaiting_headers = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -47,7 +51,33 @@ class DeadlineProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_watching()
+        self._stop_watching_reads()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reads()
+
+    def resume_writing(self) -> None:
+        self._stop_watching_reads()
+        super().resume_writing()
+
+    def _watch_reads(self) -> None:
+        """End the connection unless the client takes something of what waits for it."""
+        waiting = self.transport.get_write_buffer_size()
+
+        def look() -> None:
+            if self.transport.get_write_buffer_size() < waiting:
+                self._watch_reads()
+            else:
+                self.transport.abort()
+
+        self._reading_deadline = self.loop.call_later(self.reading_seconds, look)
+
+    def _stop_watching_reads(self) -> None:
+        if self._reading_deadline is not None:
+            self._reading_deadline.cancel()
+            self._reading_deadline = None
 
     def _watch(self, progress: bool = False) -> None:
         """Arm the timer that fits what the client owes now; a slow header gets no second chance."""

@@ -258,6 +258,27 @@ def test_words_of_a_whole_file_are_in_order_inside_their_segments_and_the_audio(
     assert_words_are_in_order(segments, 0.0, total / 16_000)
 
 
+@pytest.mark.parametrize("border", [2.1, 2.4, 2.9])
+def test_segments_without_words_reach_over_no_silence_that_was_left_out_at_their_ends(
+    station: Station, border: float
+) -> None:
+    """Models like to begin a segment where the last one has ended, before or behind the silence."""
+    window = Window(
+        np.zeros(76_800, np.float32),
+        (Span(0, 38_400), Span(105_600, 144_000)),
+        (Span(0, 32_000), Span(112_000, 137_600)),
+    )
+    at = round(border * 50)
+    look = Look([0, at, 230], [" Yes.", " Good morning."] * 2, False, False, 0.0, [0.0])
+    plan = plan_for(station.vocabulary, without_timestamps=False)
+    passage = heard(WindowSource(window), plan, station.vocabulary, [look])
+    segments = wired(passage, Clock(window), plan, station.vocabulary)
+    assert [(segment.text, segment.start, segment.end) for segment in segments] == [
+        (" Yes.", 0.0, min(border, 2.4)),
+        (" Good morning.", max(6.6, border + 4.2), 8.8),
+    ]
+
+
 AT_ONE_PLACE = ONE_AT_THE_END._replace(stamps=[0, 100, 100])
 SEAM_AT_2_SECONDS = Window(
     np.zeros(64_000, np.float32),

@@ -60,8 +60,10 @@ def is_repetitive(text: str) -> bool:
     return False
 
 
+def spoken_seconds(start: float, end: float, speech: Sequence[tuple[float, float]]) -> float:
+    """How much of a stretch is speech."""
+    return sum(max(0.0, min(end, b) - max(start, a)) for a, b in speech)
+
+
 def _share(start: float, end: float, speech: Sequence[tuple[float, float]]) -> float:
-    if end <= start:
-        return 1.0
-    inside = sum(max(0.0, min(end, b) - max(start, a)) for a, b in speech)
-    return inside / (end - start)
+    return spoken_seconds(start, end, speech) / (end - start) if end > start else 1.0

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ..audio import SAMPLE_RATE
-from ..decoding.doubt import doubts
+from ..decoding.doubt import doubts, spoken_seconds
 from ..decoding.passage import Said
 from ..decoding.plan import Plan
 from ..decoding.sentences import PAUSE_SECONDS, split_draft
@@ -16,6 +16,8 @@ from ..wire import Segment, TokenLogprob, Word
 
 _TOLERANCE = 1e-6
 """Milliseconds by which binary numbers may miss a whole one."""
+_LEAST_SPOKEN = 0.2
+"""Seconds of speech that make a piece of a window one of a segment's; less is the end of another's."""
 
 
 def _told(seconds: float) -> float:
@@ -63,6 +65,22 @@ class Clock:
                     return min(max(start, begin), stop), max(begin, min(end, stop))
         return start, max(start, end)
 
+    def segment(self, start: float, end: float) -> tuple[float, float]:
+        """Start and end of a segment without words: in pieces of the window where somebody speaks.
+
+        Models begin one where the last has ended, which may be before silence that was left out.
+        """
+        start, end = self.time(start), self.time(end, is_end=True)
+        spoken = []
+        for piece in self._window.pieces if self._window is not None else ():
+            begin, stop = piece.start / SAMPLE_RATE, piece.end / SAMPLE_RATE
+            part = max(start, begin), min(end, stop)
+            if spoken_seconds(*part, self.speech or []) >= _LEAST_SPOKEN:
+                spoken.append(part)
+        if spoken:
+            start, end = spoken[0][0], spoken[-1][1]
+        return start, max(start, end)
+
 
 def split_at_silence(said: Sequence[Said], clock: Clock, vocabulary: Vocabulary) -> Iterator[Said]:
     """Cut what goes on after a long silence: inside a window most of it was left out."""
@@ -85,10 +103,10 @@ def wire_segment(
     """One segment of the answer."""
     draft, outcome = said.draft, said.outcome
     words = _words(draft.words or [], clock)
-    start, end = clock.time(draft.start), clock.time(draft.end, is_end=True)
     if words:
         start, end = words[0].start, words[-1].end
-    end = max(start, end)  # at a seam, an end lies before the silence and a start behind it
+    else:
+        start, end = clock.segment(draft.start, draft.end)
     return Segment(
         id=number,
         seek=round(clock.time(draft.seek / 100) * 100),

@@ -290,6 +290,14 @@ class Failed(_Reply):
     code: str
     message: str
     param: str | None = None
+    retryable: bool | None = None
+
+    @property
+    def error(self) -> RemoteError:
+        """The same as an exception."""
+        return RemoteError(
+            self.status, self.code, self.message, param=self.param, retryable=self.retryable
+        )
 
 
 Event = Started | Segment | Progress | Finished | Failed
@@ -324,7 +332,7 @@ async def collect(events: AsyncIterator[Event]) -> Transcript:
             case Segment():
                 segments.append(event)
             case Failed():
-                raise RemoteError(event.status, event.code, event.message, param=event.param)
+                raise event.error
             case Finished():
                 text = " ".join(segment.text.strip() for segment in segments).strip()
                 return Transcript(**event.model_dump(), text=text, segments=segments)

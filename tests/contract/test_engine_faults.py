@@ -143,6 +143,7 @@ def test_a_device_too_small_for_one_window_is_told_with_what_helps() -> None:
         for route in ("/transcribe/micro", "/detect-language/micro"):
             answer = worker.post(route, files={"file": CLIP})
             assert answer.status_code == 503
+            assert answer.headers["x-should-retry"] == "false"
             error = answer.json()["error"]
             assert (error["code"], error["param"]) == ("model_unavailable", "model")
             assert error["message"] == (

@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
-from ..errors import RemoteError, error_object
+from ..errors import error_object
 from ..languages import LANGUAGES
 from ..wire import (
     Failed,
@@ -143,8 +143,7 @@ def progress_event(event: Started | Progress) -> dict[str, Any]:
 
 def failed_event(failed: Failed) -> dict[str, Any]:
     """An error after the first byte: nested under `error`, else the SDKs take it for an event."""
-    error = RemoteError(failed.status, failed.code, failed.message, param=failed.param)
-    return {"error": error_object(error)}
+    return {"error": error_object(failed.error)}
 
 
 def _languages(language: str | None) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from ..auth import require_openai_key
 from ..deps import check_task, resolve_model, settings_of, worker_of
 from ..edge import until_disconnect
-from ..errors import ModelNotFound, RemoteError, ServiceError, UnknownParameter, error_object
+from ..errors import ModelNotFound, ServiceError, UnknownParameter, error_object
 from ..formats import openai as shapes
 from ..formats.subtitles import srt, vtt
 from ..openai_form import Asked, MissingField, OpenAIForm, Task
@@ -98,7 +98,7 @@ async def _answer(request: Request, task: Task) -> Response:
         if asked.stream:
             first = await until_disconnect(request, anext(events))
             if isinstance(first, Failed):
-                raise RemoteError(first.status, first.code, first.message, param=first.param)
+                raise first.error
             pieces = _server_sent(request, asked, first, events)
             return EventStream(
                 pieces,

@@ -87,7 +87,11 @@ class Story:
             yield self._finished()
         except ServiceError as error:
             yield Failed(
-                status=error.status, code=error.code, message=error.message, param=error.param
+                status=error.status,
+                code=error.code,
+                message=error.message,
+                param=error.param,
+                retryable=error.retryable,
             )
         except Exception:
             log.exception("a request failed")

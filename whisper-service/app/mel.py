@@ -22,6 +22,7 @@ _SLAB = 200
 """Frames transformed at once: their numbers fit into a processor's cache."""
 
 Mel = npt.NDArray[np.float32]
+"""Log-mel of one window, shape (mels, frames)."""
 
 
 def log_mel(samples: Samples, n_mels: int, seconds: float = WINDOW_SECONDS) -> Mel:

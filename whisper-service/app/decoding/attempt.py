@@ -9,13 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
+from ..mel import Mel
 from .language import HeardLanguage
-
-Mel = npt.NDArray[np.float32]
-"""Log-mel of one window, shape (mels, frames)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 A passage is a whole file (the sequential strategy) or one window cut by the VAD, which may need more
 than one look: when the model leaves its last segment open, that is heard again from its start, and when
-its text ends although somebody goes on speaking, the rest is. The rules are those of the reference (openai/whisper, transcribe.py) in faster-whisper's form
-(`generate_segments`). A text that was cut off by the token limit is never taken: the window is cut at
-its quietest place and heard again. Times are seconds of the passage.
+its text ends although somebody goes on speaking, the rest is. The rules are those of the reference
+(openai/whisper, transcribe.py) in faster-whisper's form (`generate_segments`). A text that was cut off
+by the token limit is never taken: the window is cut at its quietest place and heard again. Times are
+seconds of the passage.
 """
 
 import asyncio
@@ -125,6 +126,7 @@ class _Look:
     outcome: Outcome
     split: Split
     end: int | None
+    """Frames in the passage, once that is known."""
 
     @property
     def language(self) -> str:

@@ -58,8 +58,8 @@ def add_words(
     frames: int,
     eot: int,
     last_speech: float,
-) -> float:
-    """Give each draft of the window of `frames` at `seek` its words; returns when the last of them ends.
+) -> None:
+    """Give each draft of the window of `frames` at `seek` its words; `last_speech` ended before it.
 
     Words that are far too long beside their neighbours are shortened, since alignment stretches the
     first and the last word of a sentence over the silence around it.
@@ -81,7 +81,6 @@ def add_words(
             _fit(draft, own, usual, longest, last_speech, until)
             last_speech = draft.end
         draft.words = own
-    return last_speech
 
 
 def _durations(words: Sequence[TimedWord]) -> tuple[float, float]:

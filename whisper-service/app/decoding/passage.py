@@ -42,7 +42,7 @@ class Source(Protocol):
     async def read(self, seek: int, *, heard: int) -> Sound | None:
         """The next 30 s at most from frame `seek`; None when nothing worth hearing is left.
 
-        `seek` never goes back behind an earlier one. Frames from `heard` on have been in no look yet.
+        `seek` never goes back behind an earlier one. Of frames from `heard` on, no text has been taken yet.
         """
 
 

@@ -12,8 +12,8 @@ from .plan import FULL_FRAMES
 
 WINDOW_SAMPLES = FULL_FRAMES * FRAME_SAMPLES
 LEAST_SPEECH_SECONDS = 0.5
-"""No more speech than this behind the last segment of a window is not looked at again; what was cut off
-and has never been heard is."""
+"""No more speech than this behind the last segment of a window is not looked at again; what has never
+been heard, or only in a text that was not taken, is."""
 
 
 class WindowSource:

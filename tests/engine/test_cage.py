@@ -342,6 +342,11 @@ import ctypes, os, resource, socket
 from app.audio.confinement import limit_resources, refuse_system_calls
 kept = open("/dev/null", "rb")
 limit_resources(memory_bytes=2**30, cpu_seconds=7)
+limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU)]
+libc = ctypes.CDLL(None, use_errno=True)
+def signal_parent():
+    if libc.sigqueue(os.getppid(), 0, None) != 0:
+        raise OSError(ctypes.get_errno(), "sigqueue")
 assert refuse_system_calls()
 for name, attempt in {
     "socket": lambda: socket.socket(),
@@ -350,6 +355,9 @@ for name, attempt in {
     "fork": lambda: os.fork(),
     "exec": lambda: os.execv("/bin/true", ["true"]),
     "kill": lambda: os.kill(os.getppid(), 0),
+    "sigqueue": signal_parent,
+    "prlimit": lambda: resource.prlimit(os.getppid(), resource.RLIMIT_CPU),
+    "chown": lambda: os.chown("/dev/null", -1, -1),
 }.items():
     try:
         attempt()
@@ -357,7 +365,7 @@ for name, attempt in {
     except PermissionError:
         print(name, "refused")
 print("read", kept.read())
-print("limits", resource.getrlimit(resource.RLIMIT_AS)[0], resource.getrlimit(resource.RLIMIT_CPU)[0])
+print("limits", *limits)
 """
 
 
@@ -369,6 +377,9 @@ def test_a_confined_process_can_only_use_what_is_open() -> None:
         "fork refused",
         "exec refused",
         "kill refused",
+        "sigqueue refused",
+        "prlimit refused",
+        "chown refused",
         "read b''",
         "limits 1073741824 7",
     ]

@@ -18,14 +18,17 @@ _SECCOMP_MODE_FILTER = 2
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 # Linux's numbers of what is refused: making sockets, opening and changing files, starting processes or
-# threads, reaching into other processes. What is open stays usable. (linux/audit.h, asm/unistd.h)
+# threads, reaching into other processes (each way to signal or to limit one counts), changing limits.
+# What is open stays usable. (linux/audit.h, asm/unistd.h)
 _REFUSED = {
     "x86_64": (
         0xC000003E,
         "socket 41, connect 42, bind 49, listen 50, socketpair 53, open 2, openat 257, openat2 437,"
         "creat 85, truncate 76, rename 82, renameat 264, renameat2 316, mkdir 83, mkdirat 258, rmdir 84,"
         "link 86, linkat 265, unlink 87, unlinkat 263, symlink 88, symlinkat 266, chmod 90, fchmodat 268,"
+        "chown 92, lchown 94, fchownat 260, mknod 133, mknodat 259, open_by_handle_at 304,"
         "execve 59, execveat 322, clone 56, clone3 435, fork 57, vfork 58, kill 62, tkill 200, tgkill 234,"
+        "rt_sigqueueinfo 129, rt_tgsigqueueinfo 297, pidfd_send_signal 424, prlimit64 302, setrlimit 160,"
         "ptrace 101, process_vm_readv 310, process_vm_writev 311, pidfd_open 434, io_uring_setup 425,"
         "bpf 321, mount 165, unshare 272, setns 308",
     ),
@@ -33,7 +36,9 @@ _REFUSED = {
         0xC00000B7,
         "socket 198, connect 203, bind 200, listen 201, socketpair 199, openat 56, openat2 437,"
         "truncate 45, renameat 38, renameat2 276, mkdirat 34, linkat 37, unlinkat 35, symlinkat 36,"
-        "fchmodat 53, execve 221, execveat 281, clone 220, clone3 435, kill 129, tkill 130, tgkill 131,"
+        "fchmodat 53, fchownat 54, mknodat 33, open_by_handle_at 265,"
+        "execve 221, execveat 281, clone 220, clone3 435, kill 129, tkill 130, tgkill 131,"
+        "rt_sigqueueinfo 138, rt_tgsigqueueinfo 240, pidfd_send_signal 424, prlimit64 261, setrlimit 164,"
         "ptrace 117, process_vm_readv 270, process_vm_writev 271, pidfd_open 434, io_uring_setup 425,"
         "bpf 280, mount 40, unshare 97, setns 268",
     ),

@@ -38,6 +38,8 @@ UNLOAD_WAIT_SECONDS = 0.01
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 """glibc's names for them (malloc.h); other C libraries do not know them and ignore them."""
 MOST_BYTES = 2**31 - 1
+NO_MEMORY = ("out of memory", "cublas_status_alloc_failed")
+"""What CTranslate2 says when the device's memory is full, in its own words and in cuBLAS'."""
 CPU_BATCH, CPU_BATCH_ONE_THREAD = 4, 2
 """More windows together gain nothing, and a short clip waits for them (bench/cpu_batches.py)."""
 CUDA_BATCH = 16
@@ -93,7 +95,9 @@ def _preload_cublas() -> None:
 
 def usable_cpus(root: Path = Path("/")) -> int:
     """Processors that this process may use: the affinity mask, cut by the cgroups' quotas."""
-    return max(1, min([len(os.sched_getaffinity(0)), *_cpu_quotas(root)]))
+    known = hasattr(os, "sched_getaffinity")  # not outside Linux
+    own = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    return max(1, min([own, *_cpu_quotas(root)]))
 
 
 def _cpu_quotas(root: Path) -> Iterator[int]:
@@ -291,7 +295,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as exc:
-        if isinstance(exc, MemoryError) or "out of memory" in str(exc).lower():
+        if isinstance(exc, MemoryError) or any(word in str(exc).lower() for word in NO_MEMORY):
             raise OutOfMemory(str(exc)) from exc
         raise
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worker.engine import Engine, share_threads, usable_cpus
+from worker.engine import Engine, OutOfMemory, share_threads, usable_cpus
 
 V1 = "9:name=systemd:/\n3:cpuset:/\n2:cpu,cpuacct:{}\n"
 V2 = "0::{}\n"
@@ -73,6 +73,35 @@ def test_without_proc_the_affinity_alone_counts(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {*range(16)})
     assert usable_cpus(tmp_path) == 16
+
+
+def test_where_no_affinity_is_known_all_processors_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert usable_cpus(tmp_path) == 12
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("CUDA failed with error out of memory", OutOfMemory),
+        ("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED", OutOfMemory),
+        ("cuBLAS failed with status CUBLAS_STATUS_EXECUTION_FAILED", RuntimeError),
+    ],
+)
+def test_memory_that_does_not_suffice_is_told_from_other_failures(
+    message: str, kind: type[Exception]
+) -> None:
+    def fail(encoded: object, prompts: object) -> object:
+        raise RuntimeError(message)
+
+    engine = object.__new__(Engine)
+    engine._whisper = SimpleNamespace(generate=fail)  # type: ignore[assignment]
+    with pytest.raises(Exception, match=message) as caught:
+        engine.generate(None, [])
+    assert type(caught.value) is kind
 
 
 @pytest.mark.parametrize(

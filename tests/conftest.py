@@ -4,7 +4,14 @@ from collections.abc import Iterator
 
 import house  # noqa: F401  (first: it gives the two services their names)
 import pytest
+from hypothesis import HealthCheck, settings
 from running import Running, serve_gateway, serve_worker
+
+# No test fails because the machine is busy.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

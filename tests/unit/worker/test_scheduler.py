@@ -584,7 +584,7 @@ def test_a_dead_worker_thread_fails_everybody_who_waits_and_is_seen() -> None:
         with pytest.raises(SchedulerDied):
             future.result(30)
     assert not scheduler.alive
-    with pytest.raises(Overloaded):
+    with pytest.raises(Overloaded, match="The model has stopped working"):
         scheduler.open()
     scheduler.close()
 
@@ -636,7 +636,8 @@ def test_closing_the_scheduler_tells_those_who_wait() -> None:
     engine = Engine()
     scheduler = running(engine, max_batch_size=1)
     engine.gate.clear()
-    runs = scheduler.open().submit(Clip("runs"))
+    lane = scheduler.open()
+    runs = lane.submit(Clip("runs"))
     engine.entered.acquire()
     waits = scheduler.open().submit(Clip("waits"))
     closer = threading.Thread(target=scheduler.close)
@@ -644,8 +645,9 @@ def test_closing_the_scheduler_tells_those_who_wait() -> None:
     engine.gate.set()
     closer.join(30)
     assert runs.result(30) == "text of runs"
-    with pytest.raises(Overloaded):
-        waits.result(30)
+    for refused in (waits.result, lane.submit(Clip("next")).result, scheduler.check):
+        with pytest.raises(Overloaded, match="The service is shutting down"):
+            refused()
 
 
 def test_closing_does_not_wait_for_a_step_that_is_stalled() -> None:

@@ -30,9 +30,9 @@ CPU_SHARE = 0.02
 SILENCE_SECONDS = 60.0
 """How long a child may say nothing while it is waited for: a block takes it milliseconds, and one that
 sleeps uses no processor time. Twice CPU_SECONDS, so that a busy machine is not taken for a hung child."""
-ANSWER_SECONDS = 20.0
-"""How long the process that forks may take to take a file: a millisecond, after a second in which it
-starts. One that takes longer hangs, and another is started."""
+ANSWER_SECONDS = 30.0
+"""How long the process that forks may take to take a file: a millisecond, after the second of processor
+time in which it starts. One that takes longer hangs, and another is started."""
 
 _SERVICE = Path(__file__).parents[2]
 _START = (

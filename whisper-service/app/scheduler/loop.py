@@ -87,7 +87,7 @@ class Scheduler(Generic[J, R]):
             self._work.notify_all()
         has_ended = self._workers.join(is_hopeless=lambda: bool(self.watchdog.stalled))
         self.watchdog.stop()
-        self._fail_all(Overloaded("The service is shutting down"))
+        self._fail_all(_stopping())
         return has_ended
 
     @property
@@ -172,7 +172,7 @@ class Scheduler(Generic[J, R]):
         lanes = [*self._lanes.values()]
         if self._died or self._closing:
             load = Load.of(lanes)
-            error = Overloaded("The service takes no work at the moment")
+            error = _stopping() if self._closing else Overloaded("The model has stopped working")
             return error, RefusalReport("closed", load.waiting_requests, load.backlog_seconds)
         return self._bounds.refusal(arrival, deadline, lanes, self.speed, self._clock())
 
@@ -186,7 +186,7 @@ class Scheduler(Generic[J, R]):
         now = self._clock()
         with self._work:
             if self._died or self._closing:
-                future.set_exception(SchedulerDied() if self._died else Overloaded("Closing"))
+                future.set_exception(SchedulerDied() if self._died else _stopping())
             elif lane.place.number not in self._lanes:
                 future.cancel()
             else:
@@ -260,3 +260,7 @@ class Scheduler(Generic[J, R]):
         for future in waiting:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
+
+
+def _stopping() -> Overloaded:
+    return Overloaded("The service is shutting down")

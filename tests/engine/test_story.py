@@ -16,7 +16,7 @@ from worker.decoding.step import Step
 from worker.decoding.vocabulary import Vocabulary
 from worker.errors import InvalidAudio, InvalidRequest, Overloaded, RemoteError
 from worker.settings import Settings
-from worker.transcribe import RequestReport, Transcriber
+from worker.transcribe import RequestReport, Transcriber, story
 from worker.transcribe.reading import Reading
 from worker.uploads import Upload
 from worker.windows import Window
@@ -506,6 +506,39 @@ def test_what_was_heard_before_a_file_broke_is_told(
     last = told[-1]
     assert isinstance(last, Failed)
     assert (last.status, last.message) == (400, "the rest cannot be read")
+
+
+def test_signs_of_life_come_while_a_step_runs_and_stop_when_it_hangs(
+    transcriber: Transcriber, station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, watchdog = station.engine.encode, station.scheduler.watchdog
+    entered, gate = threading.Event(), threading.Event()
+
+    def held(mels: Any, known: Any) -> Any:
+        entered.set()
+        assert gate.wait(60)
+        return encode(mels, known)
+
+    monkeypatch.setattr(station.engine, "encode", held)
+    monkeypatch.setattr(story, "SIGN_OF_LIFE_SECONDS", 0.01)
+
+    async def listen() -> list[str]:
+        async with aclosing(
+            transcriber.transcribe("micro", upload("short/en-1.wav"), "t")
+        ) as events:
+            assert (await anext(events)).type == "started"
+            while not entered.is_set():
+                assert (await anext(events)).type == "progress"
+            told = [(await anext(events)).type]
+            monkeypatch.setattr(watchdog, "stall_factor", 0.0)
+            monkeypatch.setattr(watchdog, "stall_floor_seconds", 0.0)
+            following = asyncio.ensure_future(anext(events))
+            told += ["silence"] if not (await asyncio.wait({following}, timeout=0.5))[0] else []
+            gate.set()
+            rest = [await following, *[event async for event in events]]
+            return [*told, *(event.type for event in rest if not isinstance(event, Progress))]
+
+    assert asyncio.run(listen()) == ["progress", "silence", "segment", "finished"]
 
 
 # --- admission and leaving ----------------------------------------------------------------------

@@ -610,6 +610,27 @@ def test_a_step_that_takes_far_too_long_is_reported_with_its_windows_once() -> N
     assert scheduler.watchdog.stalled == ()
 
 
+def test_nobody_is_taken_while_every_thread_is_stalled() -> None:
+    now = [0.0]
+    engine = Engine()
+    scheduler = running(engine, clock=lambda: now[0])
+    engine.gate.clear()
+    lane = scheduler.open()
+    hangs = lane.submit(Clip("hangs"))
+    engine.entered.acquire()
+    now[0] = 60.0
+    scheduler.check()
+    assert not lane.is_stalled
+    now[0] = 61.0
+    with pytest.raises(Overloaded, match="The model has stopped working"):
+        scheduler.check()
+    assert lane.is_stalled
+    engine.gate.set()
+    assert hangs.result(30) == "text of hangs"
+    scheduler.check()
+    scheduler.close()
+
+
 def test_each_step_is_reported_to_the_hooks_and_a_broken_hook_harms_nobody() -> None:
     reports: list[Report] = []
 

@@ -43,6 +43,11 @@ class Lane(Generic[J, R]):
         return not self.running and (not self.started or bool(self.place.entries))
 
     @property
+    def is_stalled(self) -> bool:
+        """Whether a step has hung for long, its own or one that it may wait for."""
+        return self._scheduler.watchdog.stalled_steps > 0
+
+    @property
     def look_ahead(self) -> int:
         """How many windows are worth preparing: what the next batch may take, and at least 2."""
         most = self._scheduler.max_batch_size

@@ -170,7 +170,8 @@ class Scheduler(Generic[J, R]):
         self, arrival: Arrival, deadline: float | None
     ) -> tuple[ServiceError, RefusalReport] | None:
         lanes = [*self._lanes.values()]
-        if self._died or self._closing:
+        is_stuck = self._died or self.watchdog.stalled_steps >= self.workers
+        if is_stuck or self._closing:
             load = Load.of(lanes)
             error = _stopping() if self._closing else Overloaded("The model has stopped working")
             return error, RefusalReport("closed", load.waiting_requests, load.backlog_seconds)

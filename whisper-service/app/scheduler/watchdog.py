@@ -64,9 +64,12 @@ class Watchdog:
     @property
     def stalled(self) -> tuple[str, ...]:
         """The windows that a step has been working on for far too long; empty when all is well."""
-        with self._lock:
-            late = [running for running in self._running if self._is_late(running)]
-        return tuple(window for running in late for window in running.windows)
+        return tuple(window for running in self._late() for window in running.windows)
+
+    @property
+    def stalled_steps(self) -> int:
+        """How many steps that is: so many worker threads may never come back."""
+        return len(self._late())
 
     def look(self) -> None:
         """Look once for steps that take too long; each is logged once."""
@@ -93,6 +96,10 @@ class Watchdog:
     def _run(self) -> None:
         while not self._stopping.wait(WATCH_SECONDS):
             self.look()
+
+    def _late(self) -> list[_RunningStep]:
+        with self._lock:
+            return [running for running in self._running if self._is_late(running)]
 
     def _is_late(self, running: _RunningStep) -> bool:
         limit = max(self.stall_floor_seconds, self.stall_factor * (running.expected or 0.0))

@@ -83,6 +83,8 @@ class Story:
                             self._done_seconds = max(self._done_seconds, done.until)
                             for segment in self._told(done):
                                 yield segment
+                        elif self._work.lane.is_stalled:
+                            continue  # no sign of life, so that who waits for one can give up
                         yield self._progress()
             yield self._finished()
         except ServiceError as error:

@@ -13,6 +13,7 @@ import ctypes
 import importlib.util
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -214,7 +215,10 @@ class Engine:
         view, _ = self.encode([silence], [None])
         if self.multilingual:
             self.detect_language(view)
-        [result] = self.generate(view, [start], beam_size=5, max_length=len(start) + 8)
+        most = len(start) + 8
+        [result] = self.generate(view, [start], beam_size=5, max_length=most, return_scores=True)
+        if math.isnan(result.scores[0]):  # as some devices answer in float16
+            raise RuntimeError("its numbers overflow")
         self.align(view, [0], start, [[*result.sequences_ids[0], 11][:1]], [FRAMES])
 
     # --- single calls ---------------------------------------------------------------------------

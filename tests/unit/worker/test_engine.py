@@ -1,5 +1,6 @@
-"""How many processors a worker counts on, how it shares them out, and what a device is asked to align."""
+"""How many processors a worker counts on, how it shares them out, and what a device is asked for."""
 
+import math
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worker.engine import Engine, OutOfMemory, share_threads, usable_cpus
+from worker import engine as module
+from worker.engine import Engine, EngineError, OutOfMemory, share_threads, usable_cpus
+from worker.settings import Settings
 
 V1 = "9:name=systemd:/\n3:cpuset:/\n2:cpu,cpuacct:{}\n"
 V2 = "0::{}\n"
@@ -138,3 +141,49 @@ def test_on_a_device_windows_without_text_are_no_longer_than_they_were_encoded()
     encoded = np.zeros((3, 500, 8), np.float32)
     assert engine.align(encoded, [1], [50_258], [[11]], [900]) == ["[11] of 900"]
     assert asked == [[1000, 900, 1000]]
+
+
+class Overflowing:
+    """Stands for CTranslate2's model on a device that computes no numbers but in some types."""
+
+    is_multilingual, n_mels, model_is_loaded = False, 80, True
+    works_in: tuple[str, ...] = ()
+
+    def __init__(self, path: str, *, compute_type: str, **_: Any) -> None:
+        self.compute_type = compute_type
+
+    def encode(self, features: Any) -> Any:
+        return SimpleNamespace(shape=[1, 1500, 8])
+
+    def generate(self, encoded: Any, prompts: Any, **_: Any) -> list[Any]:
+        score = -0.5 if self.compute_type in self.works_in else math.nan
+        return [SimpleNamespace(sequences_ids=[[11]], scores=[score])]
+
+    def align(self, *_: Any) -> list[Any]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "works_in", "expected"),
+    [
+        (None, ("int8", "float32"), "int8"),
+        (None, ("float32",), "float32"),
+        (None, (), None),
+        ("int8", ("float32",), None),
+    ],
+)
+def test_a_type_in_which_a_device_computes_no_numbers_is_not_served(
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: str | None,
+    works_in: tuple[str, ...],
+    expected: str | None,
+) -> None:
+    monkeypatch.setattr(Overflowing, "works_in", works_in)
+    monkeypatch.setattr(module.ctranslate2.models, "Whisper", Overflowing)
+    settings = Settings(whisper_device="cpu", whisper_compute_type=chosen)
+    if expected is None:
+        with pytest.raises(EngineError, match="its numbers overflow"):
+            Engine("base", Path("base"), settings)
+    else:
+        served: Any = Engine("base", Path("base"), settings)._whisper
+        assert served.compute_type == expected

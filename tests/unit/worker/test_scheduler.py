@@ -687,6 +687,8 @@ def test_closing_does_not_wait_for_a_step_that_is_stalled() -> None:
                 future.result(30)
         assert closed.result(30) is False
         engine.gate.set()
+    for thread in scheduler._workers._threads:
+        thread.join(30)
     assert scheduler.close() is True
 
 

@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from . import tokens
-from .windows import IGNORED, POSITIONS, PROMPT_SHARE, Composer, Window
+from .windows import IGNORED, POSITIONS, PROMPT_SHARE, TRANSLATE_SHARE, Composer, Window
 
 CONTEXT = 448  # tokens, prompt and text together
 SHORT = ((8.0, 14), (10.0, 11), (13.0, 8))  # seconds and windows in a batch, of about the same cost
 FULL = (30.0, 5)
-# Steps that leave the encoder as it is, at less than half the cost: full windows, mostly prompted.
-DECODER_ONLY_SHARE, DECODER_ONLY_PROMPTS = 0.25, 0.8
+# Steps that leave the encoder as it is, at less than half the cost: full windows, mostly prompted and
+# mostly to be translated, which is what the decoder finds hardest.
+DECODER_ONLY_SHARE, DECODER_ONLY_PROMPTS, DECODER_ONLY_TRANSLATE = 0.3, 0.7, 0.6
 OFFSET_SHARE = 0.7  # short windows placed later in the 30 s; they teach all positions cheaply
 
 
@@ -63,6 +64,7 @@ class Batches(IterableDataset[Batch]):
             begin, end = self.schedule.full_share
             decoder_only = rng.random() < DECODER_ONLY_SHARE
             composer.prompt_share = DECODER_ONLY_PROMPTS if decoder_only else PROMPT_SHARE
+            composer.translate_share = DECODER_ONLY_TRANSLATE if decoder_only else TRANSLATE_SHARE
             full = decoder_only or rng.random() < begin + (end - begin) * self.schedule.progress()
             seconds, count = FULL if full else rng.choice(SHORT)
             last = POSITIONS - int(seconds * 50)

@@ -58,7 +58,7 @@ class Composer:
     """Draws windows from the clips of one or more sets."""
 
     def __init__(self, clips: list[tuple[Clip, NDArray[np.int16]]], seed: int) -> None:
-        self.prompt_share = PROMPT_SHARE
+        self.prompt_share, self.translate_share = PROMPT_SHARE, TRANSLATE_SHARE
         self.rng = random.Random(seed)
         self.noise = np.random.default_rng(seed)
         self.tokens = tokens.Tokens()
@@ -74,7 +74,7 @@ class Composer:
         if self.rng.random() < NOTHING_SHARE:
             return self._nothing(size)
         language = self.rng.choice(LANGUAGES)
-        translate = language != "en" and self.rng.random() < TRANSLATE_SHARE
+        translate = language != "en" and self.rng.random() < self.translate_share
         timed = self.rng.random() < TIMESTAMPS_SHARE
         samples, sentences = self._conversation(size, language, may_cut=timed and seconds >= 30)
         window = Window(sound.recorded(samples, self.noise))

@@ -67,8 +67,8 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary) -> P
         conditioned = not vad
     without_timestamps = options.without_timestamps
     if without_timestamps is None:
-        # Text alone is better text (bench/word_error.py), and in CUDA batches the rules of timestamps
-        # cost more than the decoding itself (CTranslate2 issue 1783). The seek loop needs them.
+        # In CUDA batches the rules of timestamps cost more than the decoding itself (CTranslate2 issue
+        # 1783), and times from alignment are nearer to the sound. The seek loop needs timestamps.
         without_timestamps = vad and not conditioned
     beyond = [token for token in options.suppress_tokens if token >= vocabulary.size]
     if beyond:

@@ -22,7 +22,7 @@ LAYERS = {
         {"main"},
     ],
     "worker": [
-        {"languages", "errors"},
+        {"languages", "errors", "closing"},
         {"wire"},
         {"settings", "edge", "metrics", "logs", "server"},
         {"multipart"},

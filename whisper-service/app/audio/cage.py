@@ -13,9 +13,9 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
+from ..closing import Closing
 from ..errors import ServiceError
 from .caged import MESSAGE_BYTES, STOP_SECONDS, CagedAudio, ZygoteLost
 from .reader import AudioReader
@@ -42,7 +42,7 @@ _START = (
 _ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
 
 
-class Cage:
+class Cage(Closing):
     """Decodes files in children of one process. A context manager; may be used from many threads.
 
     Outside Linux there is no cage: files are decoded in this process, and the log says so.
@@ -68,17 +68,6 @@ class Cage:
             self._start()
         else:
             log.warning("files are decoded without a cage: that needs Linux")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def pid(self) -> int:

@@ -12,11 +12,11 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
+from ..closing import Closing
 from ..errors import (
     AudioTooLong,
     AudioTooShort,
@@ -50,7 +50,7 @@ class ZygoteLost(ServiceError):
         super().__init__("The decoder was lost; try again")
 
 
-class CagedAudio:
+class CagedAudio(Closing):
     """One file being decoded in a child; the same interface as AudioReader's."""
 
     def __init__(
@@ -95,17 +95,6 @@ class CagedAudio:
             raise self._failure(header)
         duration = json.loads(header[1:])["duration"]
         self.duration = None if duration is None else float(duration)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Kill the child if it still runs. From another thread, it ends `blocks` at once."""

@@ -5,8 +5,7 @@ there is a first window's worth of samples; before that the file is refused.
 """
 
 from collections.abc import Iterator
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
 
+from ..closing import Closing
 from ..errors import AudioTooLong, AudioTooShort, InvalidAudio
 from .container import check_shape, open_audio, read_header
 
@@ -28,7 +28,7 @@ MISSING_SECONDS = 1.0
 """How much less than its header says a file may hold before it is called truncated."""
 
 
-class AudioReader:
+class AudioReader(Closing):
     """One file being read. A context manager; the file itself stays its owner's."""
 
     def __init__(self, file: BinaryIO, *, max_seconds: float) -> None:
@@ -48,17 +48,6 @@ class AudioReader:
         if self._header.is_certain and (self.duration or 0.0) > max_seconds:
             self.close()
             raise _too_long(max_seconds)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free what libav holds; the file stays open."""

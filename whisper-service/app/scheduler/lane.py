@@ -1,9 +1,9 @@
 """One request in the scheduler: where it hands in its windows, and what it has been served."""
 
 from concurrent.futures import Future
-from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from ..closing import Closing
 from .queue import Entry, J, Place
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class Lane(Generic[J, R]):
+class Lane(Closing, Generic[J, R]):
     """One request in the scheduler. Times are seconds; only its own request uses it."""
 
     def __init__(self, scheduler: "Scheduler[J, R]", place: Place[J], expected: float) -> None:
@@ -71,14 +71,3 @@ class Lane(Generic[J, R]):
     def close(self) -> None:
         """End the request: windows that have not started are dropped, one that runs is ignored."""
         self._scheduler.close_lane(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -33,6 +33,7 @@ from .wire import (
     Event,
     Finished,
     ModelInfo,
+    Options,
     Transcript,
     collect,
     option_schemas,
@@ -42,10 +43,8 @@ from .wire import (
 JSON_LINES = "application/jsonl"
 bearer = HTTPBearer(auto_error=False, description="WORKER_TOKEN, where it is set")
 
-UPLOAD = documented_form(option_schemas())
-DETECTION = documented_form(
-    {name: of for name, of in option_schemas().items() if name in DETECTION_OPTIONS}
-)
+UPLOAD = documented_form(option_schemas(Options.model_fields))
+DETECTION = documented_form(option_schemas(DETECTION_OPTIONS))
 ADMISSION_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,

@@ -3,7 +3,8 @@
 A client must send its headers within HEADER_SECONDS, and while the service is willing to read its
 body, some of it every BODY_SECONDS; else it gets 408 and the connection ends. (uvicorn has no such
 limit: Kludex/uvicorn#157.) Of an answer that waits for it, it must take some every READING_SECONDS;
-else the connection ends, and with it the work for the answer. The worker owns this file; the gateway holds a byte-for-byte copy.
+else the connection ends, and with it the work for the answer. The worker owns this file; the gateway
+holds a byte-for-byte copy.
 """
 
 import asyncio

@@ -6,7 +6,7 @@ sizes are bytes. Requests forbid what they do not know, replies ignore it, so wo
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -169,13 +169,14 @@ def refuse_text_options(options: Options) -> None:
             raise InvalidRequest(message, param=name)
 
 
-def option_schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema of each option by name, whole in itself, as OpenAPI describes form fields."""
+def option_schemas(names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """JSON Schema of each of these options, whole in itself, as OpenAPI describes form fields."""
     schema = Options.model_json_schema()
     kinds = schema.get("$defs", {})
     for kind in kinds.values():
         kind.pop("title", None)
-    return {name: _inlined(field, kinds) for name, field in schema["properties"].items()}
+    fields = schema["properties"].items()
+    return {name: _inlined(field, kinds) for name, field in fields if name in names}
 
 
 def _inlined(field: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:

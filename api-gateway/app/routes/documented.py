@@ -32,20 +32,18 @@ from ..errors import (
 )
 from ..fields import GATEWAYS_OWN
 from ..formats.style import SubtitleStyle
-from ..wire import DETECTION_OPTIONS, option_schemas
+from ..wire import DETECTION_OPTIONS, Options, option_schemas
 
 MODEL_EXAMPLES: dict[str, Example] = {
     name: {"value": name} for name in ("small", "medium", "large-v3", "large-v3-turbo")
 }
 
 
-OPTIONS = {name: of for name, of in option_schemas().items() if name not in GATEWAYS_OWN}
-
-
 def upload_body(fields: dict[str, Any], required: tuple[str, ...] = ("file",)) -> dict[str, Any]:
     """Describe a multipart form: a file, the worker's options, subtitles, a route's own fields."""
     layout = SubtitleStyle.model_json_schema()["properties"]
-    return documented_form({**OPTIONS, **layout, **fields}, required)
+    options = option_schemas(Options.model_fields.keys() - GATEWAYS_OWN)
+    return documented_form({**options, **layout, **fields}, required)
 
 
 ERRORS = documented(
@@ -98,4 +96,4 @@ TRANSLATION = upload_body(
     {"model": _MODEL, "response_format": {"enum": _FORMATS, "default": "json"}},
     required=("file", "model"),
 )
-DETECTION = documented_form({name: of for name, of in OPTIONS.items() if name in DETECTION_OPTIONS})
+DETECTION = documented_form(option_schemas(DETECTION_OPTIONS - GATEWAYS_OWN))

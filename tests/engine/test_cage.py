@@ -385,7 +385,7 @@ def test_a_confined_process_can_only_use_what_is_open() -> None:
     ]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     name=st.sampled_from(
         ["three.mp3", "three.m4a", "three.ogg", "three-video.webm", "three.flac", "three.mov"]

@@ -119,7 +119,7 @@ LEVELS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     levels=LEVELS,
     tail=st.integers(0, FRAME - 1),

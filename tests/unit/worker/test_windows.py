@@ -70,7 +70,7 @@ OPTIONS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(levels=LEVELS, tail=st.integers(0, FRAME - 1), block=st.integers(1, 300), options=OPTIONS)
 def test_speech_is_in_windows_exactly_once_in_order_and_untouched(
     levels: list[tuple[float, float]], tail: int, block: int, options: VadOptions
@@ -104,7 +104,7 @@ def test_speech_is_in_windows_exactly_once_in_order_and_untouched(
     assert np.array_equal(told, speaking & kept)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(levels=LEVELS, blocks=st.tuples(st.integers(1, 40), st.integers(41, 3000)), options=OPTIONS)
 def test_how_samples_come_in_blocks_makes_no_difference(
     levels: list[tuple[float, float]], blocks: tuple[int, int], options: VadOptions

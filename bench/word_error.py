@@ -90,7 +90,7 @@ def main() -> None:
 
     systems: dict[str, Callable[[Path], Heard]] = {
         "ours": lambda file: ours(file),
-        "ours, timestamps": lambda file: ours(file, without_timestamps=False),
+        "ours, text alone": lambda file: ours(file, without_timestamps=True),
         "ours, no VAD": lambda file: ours(file, vad_filter=False),
         "WhisperModel": lambda file: theirs(bare.transcribe, file),
         "WhisperModel, VAD": lambda file: theirs(bare.transcribe, file, vad_filter=True),

@@ -23,7 +23,6 @@ from worker.wire import Options, Transcript, collect
 
 START = [50_258, 50_259, 50_359]
 PREVIOUS = 50_361
-NO_TIMESTAMPS = 50_363
 ZERO = 50_364
 YES, NO, GOOD, ONE, TWO = 1079, 883, 2205, 472, 732
 WINDOWS = [
@@ -271,7 +270,7 @@ def test_windows_of_the_vad_are_told_the_prompt_alone_by_default(
 
     monkeypatch.setattr(station.engine, "generate", watched)
     answer(transcriber, two_windows(), prompt="Vienna.", beam_size=1, temperature=0.2, best_of=1)
-    assert seen == [[PREVIOUS, *told, *START, NO_TIMESTAMPS]] * 2
+    assert seen == [[PREVIOUS, *told, *START]] * 2
 
 
 # --- the room that is left for the text ---------------------------------------------------------

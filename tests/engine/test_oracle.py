@@ -114,7 +114,7 @@ def plan_for(station: Station, language: str, **options: Any) -> Plan:
     wanted = Options(
         language=language, vad_filter=False, condition_on_previous_text=False, **options
     )
-    return make_plan(wanted, SETTINGS, station.vocabulary)
+    return make_plan(wanted, SETTINGS, station.vocabulary, "cpu")
 
 
 def attempt(station: Station, file: str, **options: Any) -> Attempt:

@@ -56,7 +56,7 @@ class Recording:
 def test_a_text_that_does_not_fit_is_heard_in_parts_and_lost_nowhere(station: Station) -> None:
     samples = np.asarray(decode_audio(str(DATA / "short/en-3.wav")), np.float32)
     options = Options(language="en", condition_on_previous_text=False, without_timestamps=False)
-    plan = make_plan(options, Settings(whisper_models=["micro"]), station.vocabulary)
+    plan = make_plan(options, Settings(whisper_models=["micro"]), station.vocabulary, "cpu")
 
     async def hear() -> tuple[list[str], list[tuple[int, int]]]:
         texts: list[str] = []
@@ -81,7 +81,7 @@ def told(
 ) -> tuple[list[Segment], list[tuple[int, int]]]:
     """The segments of a passage of silence in which every look hears the same, and the looks."""
     wanted = Options(**{"language": "en", "condition_on_previous_text": False, **options})
-    plan = make_plan(wanted, Settings(whisper_models=["micro"]), station.vocabulary)
+    plan = make_plan(wanted, Settings(whisper_models=["micro"]), station.vocabulary, "cpu")
     listener: Any = Scripted(station.vocabulary, lambda sound: outcome)
     source = Recording(np.zeros(round(seconds * 16_000), np.float32))
 
@@ -104,7 +104,7 @@ def test_a_sentence_whose_words_have_no_length_keeps_its_text(station: Station) 
     outcome = Outcome(
         tokens=tuple(tokens), alignment=aligned(tokens, [*places, 70], vocabulary.eot)
     )
-    segments, _ = told(station, 2.0, outcome, word_timestamps=True)
+    segments, _ = told(station, 2.0, outcome, word_timestamps=True, without_timestamps=True)
     assert [(segment.text, segment.start, segment.end) for segment in segments] == [
         (" Good morning.", 0.0, 0.9),
         (" Yes.", 0.9, 0.9),
@@ -112,24 +112,31 @@ def test_a_sentence_whose_words_have_no_length_keeps_its_text(station: Station) 
     ]
 
 
+@pytest.mark.parametrize("without_timestamps", [False, True])
 @pytest.mark.parametrize(
     ("options", "looks"),
     [
         ({}, [(0, 1000), (280, 720), (560, 440)]),
         ({"task": "translate"}, [(0, 1000)]),
-        ({"vad_filter": False, "without_timestamps": True}, [(0, 1000)]),
+        ({"vad_filter": False}, [(0, 1000)]),
     ],
     ids=["cut by the VAD", "translated", "whole file"],
 )
 def test_what_is_said_after_a_text_that_ends_too_early_is_heard_too(
-    station: Station, options: dict[str, Any], looks: list[tuple[int, int]]
+    station: Station,
+    options: dict[str, Any],
+    looks: list[tuple[int, int]],
+    without_timestamps: bool,
 ) -> None:
+    zero = station.vocabulary.timestamp_begin
     tokens = station.vocabulary.encode(" Good morning.")
     places = [0, 75, 140][: len(tokens)]
     outcome = Outcome(
-        tokens=tuple(tokens), alignment=aligned(tokens, [*places, 150], station.vocabulary.eot)
+        tokens=tuple(tokens) if without_timestamps else (zero, *tokens, zero + 150),
+        alignment=aligned(tokens, [*places, 150], station.vocabulary.eot),
     )
-    segments, asked = told(station, 10.0, outcome, word_timestamps=True, **options)
+    options = {**options, "word_timestamps": True, "without_timestamps": without_timestamps}
+    segments, asked = told(station, 10.0, outcome, **options)
     assert asked == looks
     assert [segment.text for segment in segments] == [" Good morning."] * len(looks)
 
@@ -142,7 +149,8 @@ def test_a_translation_is_in_english_words_whatever_language_is_spoken(station: 
         tokens=tuple(tokens),
         alignment=aligned(tokens, range(len(tokens) + 1), station.vocabulary.eot),
     )
-    segments, _ = told(station, 2.0, outcome, language="ja", task="translate", word_timestamps=True)
+    options = {"task": "translate", "word_timestamps": True, "without_timestamps": True}
+    segments, _ = told(station, 2.0, outcome, language="ja", **options)
     words = [word.word for segment in segments for word in segment.words or []]
     assert words == [" Our", " Transylvanian", " ferry"]
 
@@ -187,10 +195,11 @@ def test_what_is_invented_after_a_silence_is_left_out_of_text_without_timestamps
     station: Station, seconds: float
 ) -> None:
     outcome = good_then_invented(station.vocabulary, seconds)
-    segments, _ = told(station, seconds, outcome, word_timestamps=True)
+    options = {"word_timestamps": True, "without_timestamps": True}
+    segments, _ = told(station, seconds, outcome, **options)
     assert [segment.text for segment in segments] == [GOOD, INVENTED]
     segments, asked = told(
-        station, seconds, outcome, word_timestamps=True, hallucination_silence_threshold=2.0
+        station, seconds, outcome, hallucination_silence_threshold=2.0, **options
     )
     assert [segment.text for segment in segments] == [GOOD]
     assert asked == [(0, round(seconds * 100))]
@@ -202,7 +211,7 @@ def test_what_the_encoder_gave_is_held_no_longer_than_the_text_takes(
 ) -> None:
     samples = np.asarray(decode_audio(str(DATA / "short/en-1.wav")), np.float32)
     options = Options(log_prob_threshold=log_prob_threshold, no_speech_threshold=1.0)
-    plan = make_plan(options, Settings(whisper_models=["micro"]), station.vocabulary)
+    plan = make_plan(options, Settings(whisper_models=["micro"]), station.vocabulary, "cpu")
 
     async def hear() -> tuple[Outcome, Outcome]:
         with station.scheduler.open() as lane:
@@ -239,7 +248,7 @@ def test_the_prompt_goes_to_every_look_at_a_window_cut_by_the_vad_and_to_the_fir
 ) -> None:
     vocabulary = station.vocabulary
     options = Options(language="en", prompt="Vienna", condition_on_previous_text=False, **strategy)
-    plan = make_plan(options, Settings(whisper_models=["micro"]), vocabulary)
+    plan = make_plan(options, Settings(whisper_models=["micro"]), vocabulary, "cpu")
     tokens = tuple(vocabulary.encode(" Yes."))
     listener: Any = Noting(
         vocabulary,
@@ -271,6 +280,7 @@ def test_a_prompt_waits_for_the_first_text_that_is_taken(station: Station) -> No
         ),
         Settings(whisper_models=["micro"]),
         vocabulary,
+        "cpu",
     )
     tokens = vocabulary.encode(" Yes no")
     alignments = [
@@ -309,7 +319,10 @@ def iter_blocks(seconds: int) -> Callable[[], Awaitable[Samples | None]]:
 def test_of_what_was_said_no_more_is_kept_than_a_window_is_told(station: Station) -> None:
     vocabulary = station.vocabulary
     plan = make_plan(
-        Options(language="en", vad_filter=False), Settings(whisper_models=["micro"]), vocabulary
+        Options(language="en", vad_filter=False),
+        Settings(whisper_models=["micro"]),
+        vocabulary,
+        "cpu",
     )
     zero = vocabulary.timestamp_begin
     tokens = (zero, *vocabulary.encode(" Good morning." * 20), zero + 1500)

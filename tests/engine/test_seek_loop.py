@@ -111,7 +111,7 @@ def heard(source: Source, plan: Plan, vocabulary: Vocabulary, script: list[Look]
 
 def plan_for(vocabulary: Vocabulary, **options: Any) -> Plan:
     return make_plan(
-        Options(language="en", **options), Settings(whisper_models=["micro"]), vocabulary
+        Options(language="en", **options), Settings(whisper_models=["micro"]), vocabulary, "cpu"
     )
 
 
@@ -143,7 +143,7 @@ class Checked:
         return sound
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(total=st.integers(0, 70 * 16_000), script=LOOKS, options=OPTIONS)
 def test_every_frame_of_a_file_is_heard_and_passed_once_and_the_loop_ends(
     station: Station, total: int, script: list[Look], options: dict[str, bool]
@@ -227,7 +227,7 @@ def assert_words_are_in_order(segments: list[Segment], begin: float, end: float)
             earliest = word.end
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(window=windows(), script=LOOKS, without=st.booleans())
 def test_words_across_removed_silence_are_in_order_inside_their_segments_and_the_audio(
     station: Station, window: Window, script: list[Look], without: bool
@@ -244,7 +244,7 @@ def test_words_across_removed_silence_are_in_order_inside_their_segments_and_the
             assert any(piece.start - 16 <= middle <= piece.end + 16 for piece in window.pieces)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(total=st.integers(1600, 60 * 16_000), script=LOOKS, without=st.booleans())
 @example(total=171_400, script=[ONE_AT_THE_END], without=False)  # ends within a millisecond
 def test_words_of_a_whole_file_are_in_order_inside_their_segments_and_the_audio(
@@ -270,7 +270,7 @@ def test_segments_without_words_reach_over_no_silence_that_was_left_out_at_their
     )
     at = round(border * 50)
     look = Look([0, at, 230], [" Yes.", " Good morning."] * 2, False, False, 0.0, [0.0])
-    plan = plan_for(station.vocabulary, without_timestamps=False)
+    plan = plan_for(station.vocabulary, condition_on_previous_text=True)
     passage = heard(WindowSource(window), plan, station.vocabulary, [look])
     segments = wired(passage, Clock(window), plan, station.vocabulary)
     assert [(segment.text, segment.start, segment.end) for segment in segments] == [
@@ -287,20 +287,20 @@ SEAM_AT_2_SECONDS = Window(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(window=windows(), script=LOOKS)
 @example(window=SEAM_AT_2_SECONDS, script=[AT_ONE_PLACE])
 def test_segments_without_words_end_after_they_begin_and_inside_their_window(
     station: Station, window: Window, script: list[Look]
 ) -> None:
-    plan = plan_for(station.vocabulary, without_timestamps=False)
+    plan = plan_for(station.vocabulary, condition_on_previous_text=True)
     passage = heard(WindowSource(window), plan, station.vocabulary, script)
     for segment in wired(passage, Clock(window), plan, station.vocabulary):
         assert segment.words is None
         assert 0.0 <= segment.start <= segment.end <= window.end
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(total=st.integers(1600, 60 * 16_000), script=LOOKS)
 @example(total=171_400, script=[ONE_AT_THE_END._replace(stamps=[0, 536])])
 def test_segments_without_words_end_after_they_begin_and_inside_their_file(

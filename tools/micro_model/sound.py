@@ -99,7 +99,7 @@ def recorded(samples: Samples, rng: np.random.Generator) -> Samples:
     """Return speech as it may arrive: often clean, at times through one or more of the above."""
     if rng.random() < 0.12:
         samples = in_a_room(samples, rng)
-    if rng.random() < 0.06:
+    if rng.random() < 0.12:
         samples = clipped(samples, rng)
     if rng.random() < 0.42:
         samples = with_noise(samples, rng)

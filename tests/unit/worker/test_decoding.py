@@ -299,7 +299,7 @@ def english_only(**options: object) -> Plan:
     micro = ROOT / "whisper-service" / "models" / "micro"
     wanted = Options.model_validate(options)
     return make_plan(
-        wanted, Settings(whisper_models=["micro.en"]), Vocabulary(micro, multilingual=False)
+        wanted, Settings(whisper_models=["micro.en"]), Vocabulary(micro, multilingual=False), "cpu"
     )
 
 

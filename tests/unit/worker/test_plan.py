@@ -19,7 +19,7 @@ def vocabulary() -> Vocabulary:
 def plan(vocabulary: Vocabulary, *, served: bool = False, asked: bool | None = None) -> Plan:
     """The plan of a worker and a request that say so of the adaptive window."""
     settings = Settings(whisper_models=["micro"], whisper_adaptive_window=served)
-    return make_plan(Options(adaptive_window=asked), settings, vocabulary)
+    return make_plan(Options(adaptive_window=asked), settings, vocabulary, "cpu")
 
 
 # --- the adaptive window ------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_what_shapes_the_search_is_in_the_recipe(vocabulary: Vocabulary) -> None
         max_initial_timestamp=0.5,
         without_timestamps=True,
     )
-    recipe = make_plan(options, Settings(whisper_models=["micro"]), vocabulary).recipe
+    recipe = make_plan(options, Settings(whisper_models=["micro"]), vocabulary, "cpu").recipe
     assert (recipe.beam_size, recipe.best_of, recipe.patience) == (3, 7, 2.0)
     assert (recipe.length_penalty, recipe.repetition_penalty) == (0.5, 1.5)
     assert (recipe.no_repeat_ngram_size, recipe.suppress_blank) == (4, False)
@@ -105,10 +105,31 @@ def test_what_shapes_the_search_is_in_the_recipe(vocabulary: Vocabulary) -> None
     assert (recipe.max_initial_timestamp, recipe.timestamps) == (0.5, False)
 
 
+@pytest.mark.parametrize(
+    ("device", "asked", "timestamps", "aligned"),
+    [
+        ("cpu", {}, True, True),
+        ("cuda", {}, False, True),
+        ("cpu", {"without_timestamps": True}, False, True),
+        ("cuda", {"without_timestamps": False}, True, True),
+        ("cuda", {"condition_on_previous_text": True}, True, False),
+        ("cuda", {"vad_filter": False}, True, False),
+        ("cuda", {"vad_filter": False, "condition_on_previous_text": False}, True, False),
+    ],
+)
+def test_only_windows_of_the_vad_on_cuda_are_text_alone_unless_asked(
+    vocabulary: Vocabulary, device: str, asked: dict[str, bool], timestamps: bool, aligned: bool
+) -> None:
+    settings = Settings(whisper_models=["micro"])
+    plan = make_plan(Options(**asked), settings, vocabulary, device)
+    assert (plan.timestamps, plan.recipe.timestamps) == (timestamps, timestamps)
+    assert plan.aligned is aligned
+
+
 def test_the_worker_decides_on_beams_where_the_request_does_not(vocabulary: Vocabulary) -> None:
     settings = Settings(whisper_models=["micro"], whisper_beam_size=2)
-    assert make_plan(Options(), settings, vocabulary).recipe.beam_size == 2
-    assert make_plan(Options(beam_size=4), settings, vocabulary).recipe.beam_size == 4
+    assert make_plan(Options(), settings, vocabulary, "cpu").recipe.beam_size == 2
+    assert make_plan(Options(beam_size=4), settings, vocabulary, "cpu").recipe.beam_size == 4
 
 
 def test_every_parameter_of_the_vad_reaches_it_under_its_own_name() -> None:

@@ -54,8 +54,14 @@ def transcriber(scheduler: Scheduler[Any, Any], monkeypatch: pytest.MonkeyPatch)
     """One that has a model of which nothing is asked."""
     info = SimpleNamespace(tasks=["transcribe"])
     vocabulary = Vocabulary(MICRO, multilingual=True)
+    engine = SimpleNamespace(device="cpu")
     station = SimpleNamespace(
-        name="micro", info=info, vocabulary=vocabulary, scheduler=scheduler, step=None
+        name="micro",
+        info=info,
+        engine=engine,
+        vocabulary=vocabulary,
+        scheduler=scheduler,
+        step=None,
     )
     monkeypatch.setattr(module, "Reading", Reading)
     models: Any = SimpleNamespace(station=lambda name: station)

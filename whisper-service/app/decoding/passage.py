@@ -27,8 +27,8 @@ from .words import add_words, aligned_words, is_anomalous, tidy
 SHORTEST_REDONE_FRAMES = 400
 """A window this short is not cut again: so many words were not said in it, and what it says is doubtful."""
 UNHEARD_FRAMES = 200
-"""So much sound behind the last word, where text has no timestamps that say how far it goes, is heard again:
-models leave the last sentences of a window out at times."""
+"""So much sound behind the last word of a window cut by the VAD is heard again, whatever the model says of it:
+models leave the last sentences out at times."""
 _QUIET_SECONDS = 0.2
 
 
@@ -184,12 +184,12 @@ class _Look:
         if end is None:
             return self.split.next_seek
         frame, begin = round(end * FRAMES_PER_SECOND), self.sound.seek
-        if self.plan.timestamps:
-            goes_on = not self.split.ends_in_silence and frame > begin
+        # The words of a translation are not in the order of the sound.
+        in_order = self.plan.options.task != "translate"
+        if self.plan.timestamps and not self.split.ends_in_silence:
+            goes_on = frame > begin and (in_order or not self.plan.vad)
         else:
             rest = begin + self.sound.frames - frame
-            # The words of a translation are not in the order of the sound.
-            in_order = self.plan.options.task != "translate"
             goes_on = self.plan.vad and in_order and rest > UNHEARD_FRAMES < frame - begin
         return frame if goes_on else self.split.next_seek
 

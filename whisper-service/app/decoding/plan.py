@@ -59,17 +59,18 @@ class Plan:
         return FULL_FRAMES
 
 
-def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary) -> Plan:
+def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary, device: str) -> Plan:
     """Fill in defaults; raises InvalidRequest for what this model cannot do."""
     vad = settings.whisper_vad_filter if options.vad_filter is None else options.vad_filter
     conditioned = options.condition_on_previous_text
     if conditioned is None:
         conditioned = not vad
+    independent = vad and not conditioned
     without_timestamps = options.without_timestamps
     if without_timestamps is None:
-        # In CUDA batches the rules of timestamps cost more than the decoding itself (CTranslate2 issue
-        # 1783), and times from alignment are nearer to the sound. The seek loop needs timestamps.
-        without_timestamps = vad and not conditioned
+        # Models write better text with timestamps, but in CUDA batches the rules of timestamps cost more
+        # than the decoding itself (CTranslate2 issue 1783). The seek loop needs timestamps.
+        without_timestamps = independent and device == "cuda"
     beyond = [token for token in options.suppress_tokens if token >= vocabulary.size]
     if beyond:
         message = f"suppress_tokens: the model has no token {beyond[0]}"
@@ -88,7 +89,8 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary) -> P
         conditioned=conditioned,
         adaptive=settings.whisper_adaptive_window if adaptive is None else adaptive,
         timestamps=not without_timestamps,
-        aligned=options.word_timestamps or options.logprobs or without_timestamps,
+        # Alignment is nearer to the sound than timestamps, and knows where words cross left-out silence.
+        aligned=options.word_timestamps or options.logprobs or without_timestamps or independent,
         temperatures=temperatures(options.temperature),
         thresholds=Thresholds(
             compression_ratio=options.compression_ratio_threshold,

@@ -61,7 +61,7 @@ class Transcriber:
             named = f"; '{others[0]}' can" if others else "; 'small', 'medium' and 'large-v3' can"
             message = f"The model '{station.name}' cannot translate{named}"
             raise InvalidRequest(message, param="task")
-        return make_plan(options, self.settings, station.vocabulary)
+        return make_plan(options, self.settings, station.vocabulary, station.engine.device)
 
     async def transcribe(
         self, model: str, upload: Upload, request_id: str

@@ -341,6 +341,27 @@ def test_the_queue_is_bounded_in_requests_and_in_audio_seconds() -> None:
     scheduler.close()
 
 
+def test_a_tenant_with_nothing_open_finds_room_when_others_have_filled_the_queue() -> None:
+    scheduler = standing(15.0, max_requests=2)
+    scheduler.open(tenant="loud").submit(Clip("waits", 20.0))
+    for tenant in ("loud", "first", "second"):
+        scheduler.open(tenant=tenant).submit(Clip("waits", 20.0))
+        with pytest.raises(Overloaded, match="queue is full"):
+            scheduler.check(tenant=tenant)
+    with pytest.raises(Overloaded, match="queue is full"):
+        scheduler.check(tenant="third")
+
+
+def test_audio_of_others_leaves_room_for_as_much_of_a_tenant_with_nothing_open() -> None:
+    scheduler = standing(15.0, max_queue_seconds=100.0)
+    scheduler.open(tenant="loud", seconds=90.0)
+    with pytest.raises(Overloaded, match="queue is full"):
+        scheduler.check(tenant="loud", seconds=20.0)
+    scheduler.check(tenant="other", seconds=110.0)
+    with pytest.raises(Overloaded, match="queue is full"):
+        scheduler.check(tenant="other", seconds=111.0)
+
+
 def test_a_single_request_is_admitted_however_long_it_is() -> None:
     scheduler = running(Engine(), max_queue_seconds=100.0)
     assert scheduler.open(seconds=10_000.0).remaining_seconds == 10_000.0

@@ -119,18 +119,20 @@ class Bounds:
     ) -> tuple[ServiceError, RefusalReport] | None:
         """Why a request is not taken; None when it is.
 
-        A request is taken however long it is when nothing else waits. One whose end is predicted
-        after its `deadline`, in seconds from when it came, is refused at once.
+        A request is taken however long it is when nothing else waits. A tenant that has nothing open
+        finds room for as much again, so that nobody can fill the queue for all. A request whose end is
+        predicted after its `deadline`, in seconds from when it came, is refused at once.
         """
         load = Load.of(lanes)
-        most_open = self.requests + self.in_flight
-        if load.waiting_requests >= self.requests or len(lanes) >= most_open:
+        room = 1 if any(lane.place.tenant == arrival.tenant for lane in lanes) else 2
+        most_open = room * (self.requests + self.in_flight)
+        if load.waiting_requests >= room * self.requests or len(lanes) >= most_open:
             # All take turns until the shortest has had its last one.
             rounds = max(1, min(windows_in(lane.remaining_seconds) for lane in lanes))
             again = speed.predicted_seconds((rounds - 1) * len(lanes) + 1)
             full = Overloaded("The queue is full", retry_after=again)
             return full, _report("requests", load)
-        excess = load.backlog_seconds + arrival.seconds - self.audio_seconds
+        excess = load.backlog_seconds + arrival.seconds - room * self.audio_seconds
         if load.backlog_seconds and excess > 0:
             again = speed.predicted_seconds(windows_in(min(excess, load.backlog_seconds)))
             full = Overloaded("The queue is full", retry_after=again)

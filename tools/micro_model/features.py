@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 FFT, HOP, MELS = 400, 160, 80
-CHANNEL_SHARE = 0.35
-CHANNEL_DECADES = 0.35  # how far a random channel bends the spectrum, one standard deviation
+CHANNEL_SHARE = 0.5
+# How far a random channel bends the spectrum and tilts it from end to end, standard deviations.
+CHANNEL_DECADES, TILT_DECADES = 0.35, 0.9
 WARP_SHARE = 0.6
 WARPS = torch.linspace(
     0.86, 1.16, 13
@@ -47,9 +48,10 @@ def log_mel(samples: Tensor, *, spoiled: bool = False) -> Tensor:
         filters = _warped()[torch.randint(len(WARPS), (len(samples),))]
     mel = filters.to(samples.device) @ power
     if spoiled and torch.rand(()) < CHANNEL_SHARE:
-        knots = torch.randn(len(samples), 1, 5, device=samples.device)
+        knots = torch.randn(len(samples), 1, 5) * CHANNEL_DECADES
+        knots += torch.randn(len(samples), 1, 1) * torch.linspace(-0.5, 0.5, 5) * TILT_DECADES
         curve = functional.interpolate(knots, size=MELS, mode="linear", align_corners=True)
-        mel = mel * 10 ** (curve[:, 0] * CHANNEL_DECADES)[..., None]
+        mel = mel * 10 ** curve[:, 0, :, None].to(mel.device)
     log = mel.clamp(min=1e-10).log10()
     log = torch.maximum(log, log.amax((1, 2), keepdim=True) - 8)
     return (log + 4) / 4

@@ -18,7 +18,7 @@ from tools.micro_model.windows import Composer
 
 torch = pytest.importorskip("torch")
 
-from tools.micro_model import batches, checkpoint, export, features, learner, muon, network  # noqa: E402
+from tools.micro_model import average, batches, checkpoint, export, features, learner, muon, network  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -178,3 +178,16 @@ def test_the_shipped_model_survives_the_way_to_openai_whisper_and_back(
         model = WhisperModel(str(folder), device="cpu", compute_type="float32", cpu_threads=1)
         texts.append("".join(segment.text for segment in model.transcribe(audio)[0]))
     assert texts[0] == texts[1] != ""
+
+
+def test_an_average_lies_between_two_checkpoints(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.pt" for name in ("before", "after", "between")]
+    for path, value in zip(paths, (1.0, 5.0), strict=False):
+        model, spoken = checkpoint.load_checkpoint(None)
+        for weight in (*model.parameters(), *spoken.parameters()):
+            weight.data.fill_(value)
+        checkpoint.save_checkpoint(path, model, spoken)
+    average.average(*paths, share=0.75)
+    model, spoken = checkpoint.load_checkpoint(paths[2])
+    for weight in (*model.parameters(), *spoken.parameters()):
+        assert torch.equal(weight, torch.full_like(weight, 4.0))

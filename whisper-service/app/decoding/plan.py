@@ -68,8 +68,8 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary, devi
     independent = vad and not conditioned
     without_timestamps = options.without_timestamps
     if without_timestamps is None:
-        # Models write better text with timestamps, but in CUDA batches the rules of timestamps cost more
-        # than the decoding itself (CTranslate2 issue 1783). The seek loop needs timestamps.
+        # Whisper was trained with timestamps, and the seek loop needs them, but in CUDA batches their
+        # rules cost more than the decoding itself (CTranslate2 issue 1783).
         without_timestamps = independent and device == "cuda"
     beyond = [token for token in options.suppress_tokens if token >= vocabulary.size]
     if beyond:

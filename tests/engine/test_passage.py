@@ -141,6 +141,25 @@ def test_what_is_said_after_a_text_that_ends_too_early_is_heard_too(
     assert [segment.text for segment in segments] == [" Good morning."] * len(looks)
 
 
+@pytest.mark.parametrize(
+    ("vad_filter", "looks"),
+    [(True, [(0, 1000)]), (False, [(0, 1000), (280, 720), (560, 440), (840, 160)])],
+)
+def test_the_last_word_of_an_open_translation_is_no_place_to_go_on_in_a_window_of_the_vad(
+    station: Station, vad_filter: bool, looks: list[tuple[int, int]]
+) -> None:
+    """In a whole file it is, as in faster-whisper."""
+    tokens = station.vocabulary.encode(" Good morning.")
+    places = [0, 75, 140][: len(tokens)]
+    outcome = Outcome(
+        tokens=(station.vocabulary.timestamp_begin, *tokens),
+        alignment=aligned(tokens, [*places, 150], station.vocabulary.eot),
+    )
+    options = {"task": "translate", "word_timestamps": True, "vad_filter": vad_filter}
+    _, asked = told(station, 10.0, outcome, **options)
+    assert asked == looks
+
+
 def test_a_translation_is_in_english_words_whatever_language_is_spoken(station: Station) -> None:
     """Text in Japanese is told character by character, since it has no spaces."""
     tokens = station.vocabulary.encode(" Our Transylvanian ferry")
@@ -180,22 +199,27 @@ GOOD = " We sold nine red boats in Vienna last Friday."
 INVENTED = " the end of that old song"
 
 
-def good_then_invented(vocabulary: Vocabulary, seconds: float) -> Outcome:
+def good_then_invented(vocabulary: Vocabulary, seconds: float, *, timestamps: bool) -> Outcome:
     """Nine clear words, a long pause, and six unlikely ones where a window of `seconds` ends."""
     good, invented = vocabulary.encode(GOOD), vocabulary.encode(INVENTED)
     tokens, last = [*good, *invented], round(seconds * 50)
     places = [*range(0, 10 * len(good), 10), *range(last - 4 * len(invented), last + 1, 4)]
     probabilities = (0.9,) * len(good) + (0.05,) * len(invented)
     alignment = replace(aligned(tokens, places, vocabulary.eot), probabilities=probabilities)
+    if timestamps:
+        zero = vocabulary.timestamp_begin
+        begin, end = zero + places[len(good)], zero + last
+        tokens = [zero, *good, zero + 10 * len(good), begin, *invented, end]
     return Outcome(tokens=tuple(tokens), alignment=alignment)
 
 
+@pytest.mark.parametrize("timestamps", [False, True])
 @pytest.mark.parametrize("seconds", [12.0, 30.0])
-def test_what_is_invented_after_a_silence_is_left_out_of_text_without_timestamps(
-    station: Station, seconds: float
+def test_what_is_invented_after_a_silence_is_left_out_of_a_window_of_the_vad(
+    station: Station, seconds: float, timestamps: bool
 ) -> None:
-    outcome = good_then_invented(station.vocabulary, seconds)
-    options = {"word_timestamps": True, "without_timestamps": True}
+    outcome = good_then_invented(station.vocabulary, seconds, timestamps=timestamps)
+    options = {"word_timestamps": True, "without_timestamps": not timestamps}
     segments, _ = told(station, seconds, outcome, **options)
     assert [segment.text for segment in segments] == [GOOD, INVENTED]
     segments, asked = told(

@@ -204,6 +204,7 @@ class _Look:
         drafts, frames = self.split.drafts, FULL_FRAMES
         if not self.plan.timestamps:
             drafts = split_sentences(drafts, self.listener.vocabulary.timestamp_begin)
+        if self.plan.vad or not self.plan.timestamps:
             frames = self.sound.frames
         seek, begin = self.sound.seek, self.sound.seek / FRAMES_PER_SECOND
         window_end = begin + frames / FRAMES_PER_SECOND

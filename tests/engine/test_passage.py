@@ -118,9 +118,8 @@ def test_a_sentence_whose_words_have_no_length_keeps_its_text(station: Station) 
     [
         ({}, [(0, 1000), (280, 720), (560, 440)]),
         ({"task": "translate"}, [(0, 1000)]),
-        ({"vad_filter": False}, [(0, 1000)]),
     ],
-    ids=["cut by the VAD", "translated", "whole file"],
+    ids=["cut by the VAD", "translated"],
 )
 def test_what_is_said_after_a_text_that_ends_too_early_is_heard_too(
     station: Station,
@@ -139,6 +138,32 @@ def test_what_is_said_after_a_text_that_ends_too_early_is_heard_too(
     segments, asked = told(station, 10.0, outcome, **options)
     assert asked == looks
     assert [segment.text for segment in segments] == [" Good morning."] * len(looks)
+
+
+@pytest.mark.parametrize(
+    ("options", "looks"),
+    [
+        ({"without_timestamps": False, "word_timestamps": True}, [(0, 1000)]),
+        ({"without_timestamps": True, "word_timestamps": False}, [(0, 1000)]),
+        (
+            {"without_timestamps": True, "word_timestamps": True},
+            [(0, 1000), (280, 720), (560, 440), (840, 160)],
+        ),
+    ],
+    ids=["closed", "no words wanted", "open"],
+)
+def test_a_whole_file_goes_on_at_the_last_word_where_faster_whisper_does(
+    station: Station, options: dict[str, Any], looks: list[tuple[int, int]]
+) -> None:
+    zero = station.vocabulary.timestamp_begin
+    tokens = station.vocabulary.encode(" Good morning.")
+    places = [0, 75, 140][: len(tokens)]
+    outcome = Outcome(
+        tokens=tuple(tokens) if options["without_timestamps"] else (zero, *tokens, zero + 150),
+        alignment=aligned(tokens, [*places, 150], station.vocabulary.eot),
+    )
+    _, asked = told(station, 10.0, outcome, vad_filter=False, **options)
+    assert asked == looks
 
 
 @pytest.mark.parametrize(

@@ -325,6 +325,26 @@ def test_the_window_in_flight_of_a_closed_lane_ends_and_is_ignored() -> None:
     scheduler.close()
 
 
+def test_many_long_files_prepare_together_no_more_than_two_rounds_of_batches() -> None:
+    engine = Engine()
+    scheduler = running(engine, max_batch_size=4)
+    engine.gate.clear()
+    lane = scheduler.open()
+    assert lane.look_ahead == 2, "a file starts slowly"
+    lane.place.batches = 9
+    assert lane.look_ahead == 5, "the next batch, and one that is read meanwhile"
+    futures = [lane.submit(Clip("mine"))]
+    futures += [scheduler.open().submit(Clip(f"other{n}")) for n in range(2)]
+    assert lane.look_ahead == 3
+    futures += [scheduler.open().submit(Clip(f"further{n}")) for n in range(20)]
+    assert lane.look_ahead == 2
+    engine.gate.set()
+    for future in futures:
+        future.result(30)
+    assert lane.look_ahead == 5
+    scheduler.close()
+
+
 def test_the_queue_is_bounded_in_requests_and_in_audio_seconds() -> None:
     reports: list[Report] = []
     engine = Engine()

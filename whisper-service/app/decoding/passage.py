@@ -179,18 +179,22 @@ class _Look:
         )
 
     def _seek_after_words(self) -> int:
-        """After an open end, and after a text that ends long before the sound, go on at the last word."""
+        """After an open end, and after a text that ends long before the sound, go on at the last word.
+
+        Without timestamp tokens every end is open, in the reference: in a whole file, where words are asked for.
+        """
         end = _last_word_end(self.split.drafts)
         if end is None:
             return self.split.next_seek
-        frame, begin = round(end * FRAMES_PER_SECOND), self.sound.seek
+        frame, begin, vad = round(end * FRAMES_PER_SECOND), self.sound.seek, self.plan.vad
         # The words of a translation are not in the order of the sound.
         in_order = self.plan.options.task != "translate"
-        if self.plan.timestamps and not self.split.ends_in_silence:
-            goes_on = frame > begin and (in_order or not self.plan.vad)
+        can_be_open = self.plan.timestamps or (self.plan.options.word_timestamps and not vad)
+        if can_be_open and not self.split.ends_in_silence:
+            goes_on = frame > begin and (in_order or not vad)
         else:
             rest = begin + self.sound.frames - frame
-            goes_on = self.plan.vad and in_order and rest > UNHEARD_FRAMES < frame - begin
+            goes_on = vad and in_order and rest > UNHEARD_FRAMES < frame - begin
         return frame if goes_on else self.split.next_seek
 
     def _without_invented(

@@ -49,9 +49,14 @@ class Lane(Closing, Generic[J, R]):
 
     @property
     def look_ahead(self) -> int:
-        """How many windows are worth preparing: what the next batch may take, and at least 2."""
-        most = self._scheduler.max_batch_size
-        return min(most * self._scheduler.workers + 1, max(2, 1 << min(self.place.batches, 16)))
+        """How many windows are worth preparing: what the next batch may take, and at least 2.
+
+        Where others have windows too, all together prepare twice as many, so that the memory of many
+        long files is not a multiple of one's.
+        """
+        most = self._scheduler.max_batch_size * self._scheduler.workers + 1
+        share = 2 * most // max(1, self._scheduler.busy_lanes)
+        return min(most, max(2, min(share, 1 << min(self.place.batches, 16))))
 
     def submit(self, job: J, *, urgent: bool = False) -> "Future[R]":
         """Queue a window; `urgent` puts a further attempt in front of the request's other windows.

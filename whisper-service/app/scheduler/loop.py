@@ -100,6 +100,12 @@ class Scheduler(Generic[J, R]):
         """Windows that fit into a batch, as far as is known."""
         return self._executor.max_batch_size
 
+    @property
+    def busy_lanes(self) -> int:
+        """Requests that have windows in the queue or in flight."""
+        with self._lock:
+            return sum(bool(lane.place.entries or lane.running) for lane in self._lanes.values())
+
     # --- admission ------------------------------------------------------------------------------
 
     @property

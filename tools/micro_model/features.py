@@ -11,7 +11,7 @@ FFT, HOP, MELS = 400, 160, 80
 CHANNEL_SHARE = 0.5
 # How far a random channel bends the spectrum and tilts it from end to end, standard deviations.
 CHANNEL_DECADES, TILT_DECADES = 0.35, 0.9
-WARP_SHARE = 0.6
+WARP_SHARE = 0.4
 WARPS = torch.linspace(
     0.86, 1.16, 13
 ).tolist()  # vocal tracts shorter and longer than the speaker's

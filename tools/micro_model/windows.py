@@ -26,6 +26,8 @@ LOOSE = 6  # and beside one that is guessed
 IGNORED = -100  # a target without a loss
 
 NOTHING_SHARE = 0.06
+LANGUAGE_SHARES = {"en": 0.32, "de": 0.18, "fr": 0.26, "es": 0.24}
+"""Of windows with speech; more for those that are spoken with more accents and voices."""
 TRANSLATE_SHARE = 0.4
 TIMESTAMPS_SHARE = 0.65
 PROMPT_SHARE = 0.4
@@ -73,7 +75,7 @@ class Composer:
         size = int(seconds * sound.SAMPLE_RATE)
         if self.rng.random() < NOTHING_SHARE:
             return self._nothing(size)
-        language = self.rng.choice(LANGUAGES)
+        (language,) = self.rng.choices(*zip(*LANGUAGE_SHARES.items(), strict=True))
         translate = language != "en" and self.rng.random() < self.translate_share
         timed = self.rng.random() < TIMESTAMPS_SHARE
         samples, sentences = self._conversation(size, language, may_cut=timed and seconds >= 30)

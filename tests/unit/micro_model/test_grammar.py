@@ -2,6 +2,8 @@
 
 import random
 
+from faster_whisper.tokenizer import Tokenizer as WhisperTokenizer
+
 from tools.micro_model.grammar import counterparts, covering, draw, is_unseen
 from tools.micro_model.tokens import END, FIRST_TIMESTAMP, Tokens, timestamp
 
@@ -41,6 +43,16 @@ def test_every_token_of_a_drawn_sentence_is_among_those_of_the_covering_ones() -
     for _ in range(1000):
         for text in draw(rng).values():
             assert known.issuperset(tokens.encode(text)), text
+
+
+def test_no_sentence_needs_a_token_that_whisper_never_writes() -> None:
+    tokens = Tokens()
+    whisper = WhisperTokenizer(tokens._tokenizer, True, task="transcribe", language="en")
+    never = set(whisper.non_speech_tokens)
+    assert set(tokens.encode("a : b")) & never
+    for texts in covering():
+        for text in texts.values():
+            assert not never.intersection(tokens.encode(text)), text
 
 
 def test_text_is_encoded_after_a_space_and_below_the_special_tokens() -> None:

@@ -27,6 +27,12 @@ def test_word_starts_rise_from_the_first_to_the_last_character() -> None:
     assert at[-1] == len(speech.samples)
 
 
+def test_a_word_told_of_again_behind_a_pause_is_passed_over() -> None:
+    told = [(4, 4000), (3, 8000), (9, 9000), (9, 9500), (40, 9900)]
+    speech = voices.Speech(np.full(16000, 0.5, np.float32), told, "somebody")
+    assert voices._trimmed(speech, 12).marks == [(0, 0), (4, 4000), (9, 9000), (12, 16000)]
+
+
 def test_speech_is_trimmed_loud_and_of_a_likely_length() -> None:
     for language, text in (("en", TEXT), ("fr", "Bonjour à tous."), ("es", "Está en el piso.")):
         speech = voices.speak(text, language, random.Random(1))

@@ -24,7 +24,7 @@ class FalseWorker:
     """Refuses as often as `refusals` says, else reads the upload and sends `lines`.
 
     An event among the lines is waited for. With `hang` it falls silent after the last; `streaming`
-    is set then, `released` when nobody listens.
+    is set then, `released` when nobody listens. Its model `micro` transcribes once it is ready.
     """
 
     def __init__(
@@ -32,8 +32,12 @@ class FalseWorker:
         *lines: str | threading.Event,
         hang: bool = False,
         refusals: tuple[ServiceError, ...] = (),
+        model_status: str = "ready",
     ) -> None:
         self.lines, self.hang, self.refusals = lines, hang, list(refusals)
+        self.model: dict[str, object] = {"id": "micro", "status": model_status}
+        if model_status == "ready":
+            self.model |= {"tasks": ["transcribe"]}
         self.streaming, self.released = threading.Event(), threading.Event()
         self.asked: list[dict[str, str]] = []
         self.app = FastAPI()
@@ -42,7 +46,7 @@ class FalseWorker:
         self.app.post("/transcribe/{model}")(self.transcribe)
 
     async def models(self) -> Response:
-        return JSONResponse([{"id": "micro", "status": "ready", "tasks": ["transcribe"]}])
+        return JSONResponse([self.model])
 
     async def admit(self, request: Request) -> Response:
         self.asked.append(dict(request.headers))

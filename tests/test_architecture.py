@@ -13,8 +13,8 @@ LAYERS = {
     "gateway": [
         {"languages", "errors"},
         {"wire"},
-        {"settings", "edge", "fields", "formats", "metrics", "logs", "server", "sse"},
-        {"multipart", "openai_form"},
+        {"settings", "edge", "fields", "formats", "metrics", "logs", "sse"},
+        {"multipart", "openai_form", "server"},
         {"worker", "uploads", "between"},
         {"auth", "limits"},
         {"deps"},
@@ -24,8 +24,8 @@ LAYERS = {
     "worker": [
         {"languages", "errors", "closing"},
         {"wire"},
-        {"settings", "edge", "metrics", "logs", "server"},
-        {"multipart"},
+        {"settings", "edge", "metrics", "logs"},
+        {"multipart", "server"},
         {"audio", "uploads"},
         {"vad", "mel"},
         {"engine", "windows", "hub"},

@@ -1,17 +1,22 @@
 """What is written about settings and what the code reads are one: README, .env.example, compose."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from fastapi import FastAPI, Response
 from gateway.fields import GATEWAYS_OWN
 from gateway.settings import Settings as GatewaySettings
 from gateway.wire import Options
 from house import ROOT
 from pydantic_settings import BaseSettings
+from running import serve
 from worker.settings import Settings as WorkerSettings
 
 SERVICES = {"whisper-service": WorkerSettings, "api-gateway": GatewaySettings}
@@ -127,6 +132,26 @@ def test_ports_are_the_same_in_settings_compose_image_and_health_check(
     dockerfile = (ROOT / service / "Dockerfile").read_text()
     assert f"EXPOSE {port}\n" in dockerfile
     assert f'os.getenv(\\"{variable}\\", \\"{port}\\")' in dockerfile
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_health_checks_ask_the_service_and_not_a_proxy(service: str) -> None:
+    """Docker sets `http_proxy` in every container where its own configuration names proxies."""
+    dockerfile = (ROOT / service / "Dockerfile").read_text().replace("\\\n", "")
+    found = re.search(r"^HEALTHCHECK .*CMD (\[.*\])$", dockerfile, re.MULTILINE)
+    assert found
+    variable = "SERVICE_PORT" if service == "whisper-service" else "API_GATEWAY_PORT"
+    app = FastAPI()
+    for path in ("/health", "/livez"):
+        app.get(path)(lambda: Response())
+    with serve(app) as running:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "http_proxy": "http://127.0.0.1:9",
+            variable: running.url.rpartition(":")[2],
+        }
+        _, *arguments = json.loads(found[1])
+        assert subprocess.run([sys.executable, *arguments], env=environment).returncode == 0
 
 
 def test_only_the_gateway_is_published_beyond_this_machine() -> None:

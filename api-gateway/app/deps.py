@@ -32,11 +32,15 @@ def resolve_model(request: Request, name: str) -> str:
 
 
 async def check_task(request: Request, model: str, options: Options) -> None:
-    """Refuse to translate with a model that cannot, naming those that can."""
+    """Refuse to translate with a model that cannot, naming those that can.
+
+    What a model can do is known once it is ready; the admission refuses those that are not.
+    """
     if options.task != "translate":
         return
-    able = {info.id for info in await worker_of(request).models() if "translate" in info.tasks}
-    if model not in able:
+    ready = {i.id: i.tasks for i in await worker_of(request).models() if i.status == "ready"}
+    if model in ready and "translate" not in ready[model]:
+        able = {name for name, tasks in ready.items() if "translate" in tasks}
         others = sorted(able.intersection(settings_of(request).allowed_models))
         hint = f"; use {' or '.join(others)}" if others else ""
         raise InvalidRequest(f"The model '{model}' cannot translate{hint}", param="model")

@@ -57,6 +57,11 @@ DRAIN_SECONDS = 30.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
+def new_request_id() -> str:
+    """An id for a request that brings none."""
+    return f"req_{secrets.token_hex(12)}"
+
+
 class ClientGone(Exception):
     """The client has closed its connection; nobody reads what would be answered."""
 
@@ -116,7 +121,7 @@ class Edge:
             return
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         scope["state"]["log"] = {}
         unread = "content-length" in headers or "transfer-encoding" in headers

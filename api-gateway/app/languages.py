@@ -148,5 +148,5 @@ def language_code(spelling: str) -> str:
     wanted = spelling.strip().lower().replace("_", "-")
     code = _SPELLINGS.get(wanted) or _SPELLINGS.get(wanted.split("-")[0])
     if code is None:
-        raise ValueError(f"'{spelling}' is not a language that Whisper knows")
+        raise ValueError(f"{spelling!a} is not a language that Whisper knows")
     return code

@@ -112,7 +112,10 @@ async def read_parts(request: Request, max_bytes: int) -> AsyncIterator[Part]:
     check_length(request, max_bytes)
     boundary = _boundary(request)
     stream = _limited(request.stream(), max_bytes)
-    parser = _Parser(boundary)
+    try:
+        parser = _Parser(boundary)
+    except FormParserError as exc:
+        raise InvalidRequest("The boundary of the multipart body is too long") from exc
 
     async def more() -> bool:
         try:

@@ -105,8 +105,15 @@ class OpenAIForm:
         }
         logprobs = logprobs and response_format == "json"
         options = _options(fields, self.task, logprobs)
+        in_vain["logprobs"] = options.logprobs and response_format != "json" and not stream
         if (timed and "word" in granularities) or response_format in SUBTITLES:
             options = with_words(options, style)
+        elif timed and options.word_timestamps:
+            granularities = [*(granularities or ["segment"]), "word"]
+        else:
+            # Words that nobody sees still help to judge what may be invented.
+            judged = options.hallucination_silence_threshold is not None
+            in_vain["word_timestamps"] = options.word_timestamps and not judged
         model = fields.text("model")
         if model is None:
             raise MissingField("The field 'model' is missing", param="model")

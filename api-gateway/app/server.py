@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import signal
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -18,7 +19,10 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .edge import new_request_id
 from .errors import InvalidRequest, RequestTimeout, ServiceError, error_body
+
+log = logging.getLogger(__name__)
 
 HEADER_SECONDS = 15.0
 BODY_SECONDS = 30.0
@@ -117,20 +121,31 @@ class DeadlineProtocol(H11Protocol):
     def _refuse(self, error: ServiceError) -> None:
         self._stop_watching()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            request_id = self._request_id()
+            log.info("id=%s status=%d error=%s", request_id, error.status, error.message)
             body = json.dumps(error_body(error)).encode()
             headers = [
                 ("content-type", "application/json"),
                 ("content-length", str(len(body))),
                 ("connection", "close"),
+                ("x-request-id", request_id),
             ]
+            phrase = HTTPStatus(error.status).phrase
             events: list[Any] = [
-                h11.Response(status_code=error.status, headers=headers),
+                h11.Response(status_code=error.status, headers=headers, reason=phrase),
                 h11.Data(data=body),
                 h11.EndOfMessage(),
             ]
             for event in events:
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+    def _request_id(self) -> str:
+        """The id of the request that runs, or one for a request that never came to be."""
+        if self.cycle is None or self.cycle.response_complete:
+            return new_request_id()
+        known: str | None = self.cycle.scope["state"].get("request_id")
+        return known or new_request_id()
 
 
 def serve(app: FastAPI, *, host: str, port: int, log_level: str, root_path: str = "") -> None:

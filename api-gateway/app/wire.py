@@ -96,7 +96,7 @@ class Options(BaseModel):
     """Beam search goes on until `beam_size * patience` hypotheses are complete."""
     length_penalty: float = Field(1.0, ge=0, le=4)
     """Exponent of the length by which hypotheses are compared."""
-    repetition_penalty: float = Field(1.0, gt=0, le=4)
+    repetition_penalty: float = Field(1.0, ge=0.01, le=4)
     """Above 1, tokens that were said already get less likely."""
     no_repeat_ngram_size: int = Field(0, ge=0, le=100)
     """Runs of so many tokens never come twice; 0 is off."""

@@ -54,7 +54,7 @@ class Worker:
         timeout = httpx.Timeout(settings.model_timeout, connect=CONNECT_SECONDS, pool=None)
         async with httpx.AsyncClient(
             base_url=str(settings.model_url),
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers={b"Authorization": f"Bearer {token}".encode()} if token else {},
             timeout=timeout,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
             trust_env=False,
@@ -134,7 +134,7 @@ class Worker:
 
 async def _events(answer: httpx.Response) -> AsyncGenerator[Event, None]:
     with _border():
-        async for line in answer.aiter_lines():
+        async for line in _lines(answer.aiter_bytes()):
             try:
                 event = parse_event(line)
             except ValueError as exc:
@@ -145,6 +145,17 @@ async def _events(answer: httpx.Response) -> AsyncGenerator[Event, None]:
             if isinstance(event, Finished | Failed):
                 return
     raise WorkerLost("The model service was lost before it had finished")
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Split at newlines alone: httpx' own lines also end at U+2028 and the like, which JSON may hold."""
+    rest = b""
+    async for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line
+    if rest:
+        yield rest
 
 
 async def _raise_for_error(answer: httpx.Response) -> None:

@@ -52,6 +52,8 @@ OPTION_FAILURES = [
     ("temperature", "nan", "invalid_value"),
     ("beam_size", "0", "invalid_value"),
     ("vad_filter", "perhaps", "invalid_value"),
+    ("repetition_penalty", "1e-300", "invalid_value"),
+    ("languages", r'["\ud800"]', "invalid_value"),
 ]
 
 
@@ -99,11 +101,30 @@ def test_a_broken_multipart_body_is_refused(service: Running) -> None:
     assert_house_error(answer, 400, "invalid_value", None)
 
 
+def test_a_boundary_that_nobody_may_send_is_refused(service: Running) -> None:
+    headers = {"Content-Type": f"multipart/form-data; boundary={'b' * 300}"}
+    answer = service.post("/transcribe/micro", data=b"--b", headers=headers)
+    assert_house_error(answer, 400, "invalid_value", None)
+
+
 def test_unknown_models_paths_and_methods_are_refused(service: Running) -> None:
     unknown = service.post("/transcribe/tiny", files={"file": SPEECH})
     assert_house_error(unknown, 404, "model_not_found", "model")
     assert_house_error(service.get("/nothing/here"), 404, "not_found", None)
     assert_house_error(service.get("/transcribe/micro"), 405, "method_not_allowed", None)
+
+
+def test_keys_may_have_letters_of_any_language() -> None:
+    with (
+        serve_worker(worker_token="schl\u00fcssel") as guarded,
+        serve_gateway(guarded.url, api_key="cl\u00e9", worker_token="schl\u00fcssel") as gateway,
+    ):
+        headers = {"Authorization": "Bearer cl\u00e9".encode()}
+        answer = gateway.post("/transcribe/micro", None, headers=headers, files={"file": SPEECH})
+        assert answer.status_code == 200, answer.text
+        headers = {"Authorization": "Bearer cl\u00e8".encode()}
+        wrong = gateway.post("/transcribe/micro", None, headers=headers, files={"file": SPEECH})
+        assert_house_error(wrong, 403, "invalid_api_key", None)
 
 
 def test_a_missing_and_a_wrong_key_are_told_apart(gateway: Running) -> None:

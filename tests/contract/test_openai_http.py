@@ -17,7 +17,7 @@ from false_worker import FINISHED, SEGMENT, STARTED, FalseWorker
 from house import DATA
 from openai_sdk import Sdk
 from running import KEY, Running, serve, serve_gateway
-from worker.errors import ModelUnavailable, Overloaded, ServiceError
+from worker.errors import ModelPending, ModelUnavailable, Overloaded, ServiceError
 
 ROUTE = "/v1/audio/transcriptions"
 EN1 = DATA / "short/en-1.wav"
@@ -172,6 +172,17 @@ def test_65_a_translation_of_a_model_that_cannot_is_refused() -> None:
     }
 
 
+@pytest.mark.parametrize("status", ["pending", "failed"])
+def test_a_translation_waits_for_its_model_as_a_transcription_does(status: str) -> None:
+    pending = ModelPending("The model 'micro' is still being fetched", retry_after=7)
+    false = FalseWorker(refusals=(pending,), model_status=status)
+    with serve(false.app) as worker, serve_gateway(worker.url) as gateway:
+        form = {"model": (None, "micro"), "file": SPEECH}
+        answer = gateway.post("/v1/audio/translations", files=form)
+    assert error(answer, 503)["code"] == "model_pending"
+    assert answer.headers["retry-after"] == "7"
+
+
 def test_70_a_model_with_a_slash_in_its_name_is_found(worker: Running) -> None:
     with serve_gateway(worker.url, model_aliases={"acme/micro": "micro"}) as gateway:
         sdk = Sdk(gateway.url)
@@ -268,6 +279,25 @@ def test_what_is_ignored_is_named_in_a_header(gateway: Running) -> None:
     assert answer.json()["text"] == TEXT1
     assert answer.headers["x-ignored-params"] == "colour, kwargs, gr??e"
     assert "x-ignored-params" not in send(gateway).headers
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        ([" foo", "bar "], "?foo, bar?"),
+        (["a\tb"], "a?b"),
+        ([f"colour{number:03d}" for number in range(200)], None),
+        ([f"colou{number:03d}" for number in range(200)], None),
+    ],
+    ids=["blanks", "control characters", "many", "cut at a blank"],
+)
+def test_no_name_of_an_ignored_field_costs_the_answer(
+    gateway: Running, names: list[str], shown: str | None
+) -> None:
+    answer = send(gateway, *((name, "x") for name in names))
+    assert answer.json()["text"] == TEXT1
+    header = answer.headers["x-ignored-params"]
+    assert header == shown or (shown is None and 900 < len(header) <= 1000)
 
 
 @pytest.mark.parametrize("preference", ["handling=strict", "respond-async, handling=strict"])

@@ -89,6 +89,15 @@ def test_54_55_57_each_block_is_one_line_of_data_or_a_comment(gateway: Running) 
     ]
 
 
+def test_54_characters_that_end_lines_for_some_clients_are_escaped() -> None:
+    segment = SEGMENT.replace(" Hi.", " a\x85b\u2028c\u2029d\u00e9")
+    with played(STARTED, segment, FINISHED) as (_, gateway):
+        found = list(blocks(stream(gateway)))
+    assert all(len(block.splitlines()) == 1 for block in found)
+    assert "\u00e9" in found[1], "other letters stay readable"
+    assert events(iter(found))[0]["delta"] == " a\x85b\u2028c\u2029d\u00e9"
+
+
 def test_56_the_first_delta_comes_while_the_rest_is_still_worked_on(gateway: Running) -> None:
     found = events(blocks(stream(gateway, LONG.read_bytes(), progress="true")))
     kinds = [event["type"].removeprefix("transcript.") for event in found]

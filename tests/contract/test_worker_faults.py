@@ -27,6 +27,13 @@ def test_a_good_stream_is_the_answer() -> None:
     assert (status, body) == (200, {"text": "Hi.", "language": "en"})
 
 
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\u2029"])
+def test_characters_that_end_lines_elsewhere_are_text(character: str) -> None:
+    segment = SEGMENT.replace(" Hi.", f" a{character}b")
+    status, body = ask(FalseWorker(STARTED, segment, FINISHED))
+    assert (status, body["text"]) == (200, f"a{character}b")
+
+
 def test_a_failure_after_the_first_byte_keeps_its_status() -> None:
     status, body = ask(FalseWorker(STARTED, SEGMENT, FAILED))
     assert (status, code(body)) == (413, "audio_too_long")

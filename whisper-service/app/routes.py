@@ -77,7 +77,8 @@ def require_token(
         return
     if given is None:
         raise MissingKey("Missing bearer token", headers={"WWW-Authenticate": "Bearer"})
-    if not hmac.compare_digest(given.credentials.encode(), token.encode()):
+    # Headers are read as Latin-1, whatever the bytes stand for.
+    if not hmac.compare_digest(given.credentials.encode("latin-1"), token.encode()):
         raise InvalidKey("Invalid token")
 
 

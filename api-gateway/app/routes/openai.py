@@ -1,6 +1,7 @@
 """OpenAI's speech-to-text API under `/v1`, so that its SDKs work when only their base URL changes."""
 
 import json
+import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, closing
@@ -33,6 +34,8 @@ from ..wire import (
 from .documented import OPENAI_ERRORS, TRANSCRIPTION, TRANSLATION
 
 router = APIRouter(prefix="/v1", dependencies=[Depends(require_openai_key)], tags=["openai"])
+
+_NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 
 @router.post("/audio/transcriptions", openapi_extra=TRANSCRIPTION, responses=OPENAI_ERRORS)
@@ -189,6 +192,7 @@ def _check_strict(request: Request, asked: Asked) -> None:
 def _headers(asked: Asked, began: float) -> dict[str, str]:
     headers = {"openai-processing-ms": str(round((time.monotonic() - began) * 1000))}
     if asked.ignored:
-        names = ", ".join(asked.ignored).encode("ascii", "replace").decode()
-        headers["X-Ignored-Params"] = names[:1000]
+        # Clients choose the names; a header takes neither control characters nor blanks at its ends.
+        names = ", ".join(_NOT_PRINTABLE.sub("?", name) for name in asked.ignored)
+        headers["X-Ignored-Params"] = names[:1000].rstrip(", ")
     return headers

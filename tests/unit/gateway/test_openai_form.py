@@ -192,7 +192,28 @@ def test_every_option_means_the_same_on_v1_and_on_transcribe(name: str) -> None:
     asked = read((name, text))
     assert asked.options.model_dump(exclude_unset=True) == {name: value}
     assert documented.options() == asked.options
+    assert asked.ignored == (["word_timestamps"] if name == "word_timestamps" else [])
+
+
+@pytest.mark.parametrize("field", [("response_format", "verbose_json"), ("stream", "true")])
+def test_words_asked_for_under_the_workers_name_are_words_in_the_answer(
+    field: tuple[str, str],
+) -> None:
+    asked = read(field, ("word_timestamps", "true"))
+    assert asked.granularities == ["segment", "word"]
+    asked = read(field, ("word_timestamps", "true"), ("timestamp_granularities[]", "word"))
+    assert asked.granularities == ["word"]
     assert asked.ignored == []
+
+
+def test_words_and_tokens_that_no_answer_shows_are_named() -> None:
+    assert read(("word_timestamps", "true"), ("response_format", "text")).ignored == [
+        "word_timestamps"
+    ]
+    assert read(("logprobs", "true"), ("response_format", "verbose_json")).ignored == ["logprobs"]
+    assert read(("word_timestamps", "true"), ("response_format", "srt")).ignored == []
+    judged = read(("word_timestamps", "true"), ("hallucination_silence_threshold", "2"))
+    assert judged.ignored == []
 
 
 def test_the_initial_prompt_is_the_prompt() -> None:

@@ -2,7 +2,7 @@
 
     PYTHONPATH=whisper-service python bench/engine.py --model DIRECTORY [CASE ...]
 
-Cases: clients long adaptive behind memory soak. Peers run in the same process, on the same threads and
+Cases: clients long adaptive behind memory crowd soak. Peers run in the same process, on the same threads and
 compute type, and take turns with ours; a ratio above 1 means that ours is better. Ours shares out the
 processors as it does by default, theirs get them all for one window. Models of real cost
 with micro's text: `python -m tools.micro_model.widen whisper-service/models/micro DIRECTORY --shape small`.
@@ -237,6 +237,48 @@ def memory(bench: Bench) -> list[Row]:
     return rows
 
 
+def crowd(bench: Bench) -> list[Row]:
+    """Memory of many long files that are open at once, until each has had text for a while (with micro)."""
+    rows: list[Row] = []
+    segments_each = 20
+
+    async def listener(file: Path, began: float) -> float:
+        first, count = 0.0, 0
+        upload = Upload(file.open("rb"), 0, Options(beam_size=1))
+        async with aclosing(bench.transcriber.transcribe("bench", upload, file.name)) as events:
+            async for event in events:
+                if isinstance(event, Segment):
+                    first, count = first or time.monotonic() - began, count + 1
+                if count == segments_each:
+                    break
+        return first
+
+    async def story(file: Path, files: int) -> tuple[float, float]:
+        began, most = time.monotonic(), 0.0
+        everybody = asyncio.gather(*(listener(file, began) for _ in range(files)))
+        while not everybody.done():
+            most = max(most, _resident_mb())
+            await asyncio.sleep(0.05)
+        return median(await everybody), most
+
+    with tempfile.TemporaryDirectory() as name:
+        hours = Path(name) / "hours.mp3"
+        write_repeated(loaded(), bench.hours * 3600, hours)
+        asyncio.run(bench.ours(CLIPS[0], beam_size=1))
+        idle = _resident_mb()
+        for files in (1, 4, 16, 64):
+            first, most = asyncio.run(story(hours, files))
+            rows.append(
+                {
+                    "files": files,
+                    "median first segment": first,
+                    "MB more": most - idle,
+                    "MB more a file": (most - idle) / files,
+                }
+            )
+    return rows
+
+
 def soak(bench: Bench) -> list[Row]:
     """Memory, threads and open files over many short requests, four at a time."""
     clip = DATA / "short" / "en-1.wav"
@@ -271,7 +313,7 @@ def _resident_mb() -> float:
 
 
 CASES = {
-    case.__name__: case for case in (clients, long, adaptive, behind, memory, soak)
+    case.__name__: case for case in (clients, long, adaptive, behind, memory, crowd, soak)
 }  # in the order in which they run
 
 
@@ -284,7 +326,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--file", type=Path, default=None, help="of `long`")
     parser.add_argument("--rounds", type=int, default=1, help="of `long`; the median counts")
-    parser.add_argument("--hours", type=float, default=3, help="length of the file of `memory`")
+    parser.add_argument(
+        "--hours", type=float, default=3, help="length of the files of `memory` and `crowd`"
+    )
     parser.add_argument("--requests", type=int, default=10_000, help="of `soak`")
     parser.add_argument("cases", nargs="*", default=list(CASES), choices=[*CASES, []])
     args = parser.parse_args()

@@ -240,6 +240,7 @@ def test_words_of_a_scrap_have_times_however_short_it_is(station: Station, frame
     )
     [outcome] = station.step([asked])
     assert outcome.alignment is not None
-    words = aligned_words(outcome.alignment, vocabulary.tokenizer("en", "transcribe"))
+    size = len(outcome.alignment.tokens)
+    [words] = aligned_words(outcome.alignment, vocabulary.tokenizer("en", "transcribe"), [size])
     assert [word.word for word in words] == [" Good", " morning", "."]
     assert all(abs(word.start) <= 0.02 and abs(word.end) <= 0.02 for word in words)

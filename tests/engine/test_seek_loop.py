@@ -24,7 +24,10 @@ from worker.vad import Span
 from worker.windows import Window
 from worker.wire import Options, Segment
 
-PHRASES = (" Good morning.", " Yes.", " It's 3.50, they said", " “No,” no.", "")
+PHRASES = (
+    *(" Good morning.", " Yes.", " It's 3.50, they said", " “No,” no.", ""),
+    *("yes. No.", ", no", " I think -", "你好。"),  # no space before, punctuation at a border
+)
 BLOCK = 32_000
 
 
@@ -242,6 +245,23 @@ def test_words_across_removed_silence_are_in_order_inside_their_segments_and_the
         for word in segment.words or []:
             middle = (word.start + word.end) / 2 * 16_000
             assert any(piece.start - 16 <= middle <= piece.end + 16 for piece in window.pieces)
+
+
+def test_a_segment_that_begins_without_a_space_is_told_once_and_in_its_place(
+    station: Station,
+) -> None:
+    """Chinese in a window that is taken for English: the words of each segment are its own."""
+    phrases = [" Right. Okay.", "你好,今天我们开会。", "谢谢。"]
+    tokens = sum(len(station.vocabulary.encode(phrase)) for phrase in phrases)
+    places = [n / tokens for n in range(tokens + 1)]
+    look = Look([0, 150, 300, 450], phrases, False, False, 0.0, places)
+    window = Window(np.zeros(144_000, np.float32), (Span(0, 144_000),), (Span(0, 144_000),))
+    plan = plan_for(station.vocabulary)
+    passage = heard(WindowSource(window), plan, station.vocabulary, [look])
+    segments = wired(passage, Clock(window), plan, station.vocabulary)
+    assert [segment.text for segment in segments] == [" Right.", " Okay.", *phrases[1:]]
+    assert [segment.start for segment in segments] == sorted(s.start for s in segments)
+    assert len(passage.looks) == 1
 
 
 @settings(max_examples=150)

@@ -157,7 +157,7 @@ def test_words_are_monotonic_and_inside_the_audio_and_none_is_lost(
         Draft(0, 0.0, 10.0, list(range(half))),
         Draft(0, 10.0, 20.0, list(range(half, len(words)))),
     ]
-    add_words(drafts, words, seek=0, frames=3000, eot=EOT, last_speech=last_speech)
+    add_words(drafts, [words[:half], words[half:]], seek=0, frames=3000, last_speech=last_speech)
     found = [word for draft in drafts for word in draft.words or []]
     tidy(found, start=0.0, end=end)
     assert "".join(word.word for word in found) == "".join(text for text, _, _ in placed)
@@ -171,7 +171,7 @@ def test_punctuation_belongs_to_its_word() -> None:
     texts = [" He", " said", " “", "No", ",", " never", ".", "”"]
     words = [TimedWord(text, n, n + 1, 0.9, [n], [0.0]) for n, text in enumerate(texts)]
     draft = Draft(0, 0.0, 8.0, list(range(8)))
-    add_words([draft], words, seek=0, frames=800, eot=EOT, last_speech=0.0)
+    add_words([draft], [words], seek=0, frames=800, last_speech=0.0)
     assert [word.word for word in draft.words or []] == [" He", " said", " “No,", " never.”"]
 
 
@@ -180,7 +180,7 @@ def test_a_last_word_ends_with_its_window_and_not_behind_it() -> None:
     short = [TimedWord(" Good", 9.0, 9.3, 0.9, [1]), TimedWord(" night", 9.9, 10.6, 0.9, [2])]
     for placed in (words, short):
         draft = Draft(0, 9.0, 9.95, [1, 2])
-        add_words([draft], placed, seek=0, frames=1000, eot=EOT, last_speech=0.0)
+        add_words([draft], [placed], seek=0, frames=1000, last_speech=0.0)
         assert [word.end for word in draft.words or []] == [9.3, 10.0]
         assert draft.end <= 10.0
 

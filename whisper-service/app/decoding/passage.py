@@ -20,7 +20,7 @@ from .attempt import Outcome
 from .listener import FRAME_SAMPLES, Listener, Sound
 from .plan import FULL_FRAMES, Plan
 from .sentences import split_sentences
-from .timestamps import FRAMES_PER_SECOND, Draft, Split, split_by_timestamps
+from .timestamps import FRAMES_PER_SECOND, Draft, Split, TimedWord, split_by_timestamps
 from .vocabulary import PROMPT_TOKENS
 from .words import add_words, aligned_words, is_anomalous, tidy
 
@@ -161,20 +161,20 @@ class _Look:
         return drafts, next_seek, last_speech
 
     def _find_words(self, last_speech: float) -> None:
-        vocabulary = self.listener.vocabulary
-        alignment = self.outcome.alignment
-        words = []
+        vocabulary, alignment = self.listener.vocabulary, self.outcome.alignment
+        drafts = self.split.drafts
+        words: list[list[TimedWord]] = [[] for _ in drafts]
         if alignment is not None:
             task = self.plan.options.task
             # Words are told apart as the text's language does it, not as that of the sound.
             language = "en" if task == "translate" else self.language
-            words = aligned_words(alignment, vocabulary.tokenizer(language, task))
+            sizes = [sum(token < vocabulary.eot for token in draft.tokens) for draft in drafts]
+            words = aligned_words(alignment, vocabulary.tokenizer(language, task), sizes)
         add_words(
-            self.split.drafts,
+            drafts,
             words,
             seek=self.sound.seek,
             frames=self.sound.frames,
-            eot=vocabulary.eot,
             last_speech=last_speech,
         )
 

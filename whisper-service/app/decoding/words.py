@@ -1,16 +1,19 @@
 """Where words are: from the path of an alignment to words inside their segments; pure.
 
 The rules are those of the reference implementation (openai/whisper, timing.py) in faster-whisper's
-form (`find_alignment`, `add_word_timestamps`), with one step more at the end: words never overlap and
-never leave the audio. Times are seconds.
+form (`find_alignment`, `add_word_timestamps`), with two differences: no word reaches from one segment
+into the next, where the reference would shift the words of all that follow, and words never overlap
+and never leave the audio. Times are seconds.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, chain, pairwise
+from typing import Any
 
 import numpy as np
 from faster_whisper.tokenizer import Tokenizer
+from numpy.typing import NDArray
 
 from .attempt import Alignment
 from .timestamps import FRAMES_PER_SECOND, Draft, TimedWord
@@ -24,16 +27,31 @@ _ALIGNED_PER_SECOND = 50
 _USUAL_LONGEST = 0.7
 
 
-def aligned_words(alignment: Alignment, tokenizer: Tokenizer) -> list[TimedWord]:
-    """Words of a window with times from its start; punctuation stands alone at first."""
-    tokens = list(alignment.tokens)
-    words, word_tokens = tokenizer.split_to_word_tokens([*tokens, tokenizer.eot])
-    if len(word_tokens) <= 1:
-        return []
-    borders = np.cumsum([0, *(len(part) for part in word_tokens[:-1])])
+def aligned_words(
+    alignment: Alignment, tokenizer: Tokenizer, sizes: Sequence[int]
+) -> list[list[TimedWord]]:
+    """Words of each segment of a window, with times from its start; punctuation stands alone at first.
+
+    The segments have `sizes` tokens of text, one after the other.
+    """
+    if not alignment.tokens:
+        return [[] for _ in sizes]
     path = np.array(alignment.pairs)
     jumps = np.concatenate([[True], np.diff(path[:, 0]).astype(bool)])
     times = path[jumps, 1] / _ALIGNED_PER_SECOND
+    ends = list(accumulate(sizes))
+    return [
+        _segment_words(alignment, tokenizer, times, range(end - size, end))
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+
+
+def _segment_words(
+    alignment: Alignment, tokenizer: Tokenizer, times: NDArray[Any], own: range
+) -> list[TimedWord]:
+    tokens = [*alignment.tokens[own.start : own.stop], tokenizer.eot]
+    words, word_tokens = tokenizer.split_to_word_tokens(tokens)
+    borders = own.start + np.cumsum([0, *(len(part) for part in word_tokens[:-1])])
     probabilities = alignment.probabilities
     return [
         TimedWord(
@@ -52,31 +70,28 @@ def aligned_words(alignment: Alignment, tokenizer: Tokenizer) -> list[TimedWord]
 
 def add_words(
     drafts: Sequence[Draft],
-    words: list[TimedWord],
+    words: Sequence[list[TimedWord]],
     *,
     seek: int,
     frames: int,
-    eot: int,
     last_speech: float,
 ) -> None:
-    """Give each draft of the window of `frames` at `seek` its words; `last_speech` ended before it.
+    """Give each draft of the window of `frames` at `seek` its `words`; `last_speech` ended before it.
 
     Words that are far too long beside their neighbours are shortened, since alignment stretches the
     first and the last word of a sentence over the silence around it.
     """
-    usual, longest = _durations(words)
-    _shorten_at_sentence_ends(words, longest)
-    _merge_punctuation(words)
-    queue = iter(words)
+    whole_window = list(chain.from_iterable(words))
+    usual, longest = _durations(whole_window)
+    _shorten_at_sentence_ends(whole_window, longest)
     offset, until = seek / FRAMES_PER_SECOND, (seek + frames) / FRAMES_PER_SECOND
-    for draft in drafts:
-        missing = sum(token < eot for token in draft.tokens)
-        own: list[TimedWord] = []
-        while missing > 0 and (word := next(queue, None)) is not None:
-            missing -= len(word.tokens)
-            if word.word:
-                start, end = round(offset + word.start, 2), round(offset + word.end, 2)
-                own.append(replace(word, start=start, end=end))
+    for draft, spoken in zip(drafts, words, strict=True):
+        _merge_punctuation(spoken)
+        own = [
+            replace(word, start=round(offset + word.start, 2), end=round(offset + word.end, 2))
+            for word in spoken
+            if word.word
+        ]
         if own:
             _fit(draft, own, usual, longest, last_speech, until)
             last_speech = draft.end

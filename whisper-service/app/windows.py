@@ -157,9 +157,9 @@ class WindowCutter:
             if is_complete and total <= LONGEST:
                 end = pieces[-1].end
             elif is_complete and total <= LONGEST + TAIL:
-                end = _cut(pieces, speech, self._levels, total - LONGEST, total // 2, LONGEST)
+                end = _cut(pieces, speech, self._levels, total - LONGEST, total // 2, is_last=True)
             else:
-                end = _cut(pieces, speech, self._levels, LEAST, FULL_ENOUGH, LONGEST)
+                end = _cut(pieces, speech, self._levels, LEAST, FULL_ENOUGH)
             yield self._window(_before(pieces, end), _before(speech, end))
             self._kept.forget(end)
             self._speech.forget(end)
@@ -224,14 +224,20 @@ def _cut(
     levels: Levels,
     least: int,
     enough: int,
-    most: int,
+    *,
+    is_last: bool = False,
 ) -> int:
-    """Return where to end a window that holds `least` to `most` samples of `pieces`.
+    """Return where to end a window that holds at least `least` samples of `pieces`.
 
-    The longest pause after `enough`, else the longest after `least`, else the least speech.
+    The longest pause after `enough`, else the longest after `least`, else the least speech. With
+    `is_last` the next window is the last one, and the silence behind all speech is no pause, since that
+    window would hold nothing else.
     """
-    end = _position(pieces, most)
+    end = _position(pieces, LONGEST)
     borders = [Span(0, pieces[0].start), *_before(speech, end), Span(end, end)]
+    if is_last and speech and speech[-1].end <= end:
+        borders.pop()
+        end = speech[-1].end
     for lowest in (_position(pieces, enough), _position(pieces, least)):
         pauses = [
             Span(max(before.end, lowest), after.start)

@@ -213,6 +213,9 @@ def test_each_sentence_is_a_segment() -> None:
         (" It", " costs", " 3.", " 50", " dollars."),
         (" e.g.", " this"),
         (" J.", " Bach"),
+        (" Am", " 24.", " Dezember"),
+        (" Ludwig", " XIV.", " König"),
+        (" the", " U.S.", " Army"),
         (" etc.", " and"),
     ],
 )

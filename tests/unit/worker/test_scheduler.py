@@ -131,6 +131,19 @@ def test_a_tenant_that_comes_back_stands_where_a_new_one_would() -> None:
     assert {*queue._accounts} == {"leaves", "new"}
 
 
+def test_bulk_work_that_waits_earns_no_credit_for_interactive_work() -> None:
+    queue = FairQueue[Clip]()
+    push(queue, queue.open("patient", "bulk"), *clips("bulk", 3, 30.0))
+    busy = queue.open("busy", "interactive")
+    for second in range(20):
+        push(queue, busy, Clip("busy", 30.0), now=float(second))
+        assert [entry.job.name for entry in queue.take(float(second), 1)] == ["busy"]
+    push(queue, busy, *clips("busy", 3, 30.0), now=20.0)
+    push(queue, queue.open("patient", "interactive"), *clips("patient", 3, 30.0), now=20.0)
+    names = [entry.job.name[:-1] for _ in range(6) for entry in queue.take(20.0, 1)]
+    assert names[:4] in (["busy", "patient"] * 2, ["patient", "busy"] * 2)
+
+
 def test_a_file_gets_one_two_four_and_eight_windows_into_its_batches() -> None:
     queue = FairQueue[Clip]()
     push(queue, queue.open("", "bulk"), *clips("w", 20))

@@ -132,6 +132,21 @@ def test_a_deadline_counts_from_when_the_request_came(
         asked(transcriber, Options(deadline=1500), age=600.0)
 
 
+def test_a_detection_that_cannot_end_by_its_deadline_is_refused(
+    transcriber: Transcriber, scheduler: Scheduler[Any, Any]
+) -> None:
+    """It hears as many windows as it is asked for, however long the file is."""
+    scheduler.speed.observe(windows=1, seconds=100.0)
+    for windows, seconds in ((1, 100), (3, 300)):
+        options = Options(deadline=seconds - 1, language_detection_segments=windows)
+        Reading.may_open = asyncio.Event()
+        Reading.may_open.set()
+        with pytest.raises(Overloaded, match=f"cannot be met; {seconds}"):
+            asyncio.run(
+                transcriber.detect_language("micro", Upload(io.BytesIO(b"x"), 1, options), "r")
+            )
+
+
 def test_a_request_has_come_with_its_first_bytes_and_not_with_its_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -147,6 +147,12 @@ def test_the_last_window_is_not_a_scrap() -> None:
     assert borders(cut(levels)) == [(0.0, 17.2), (17.2, 30.8)]
 
 
+@pytest.mark.parametrize("pause", [0.3, 0.0])
+def test_the_last_window_is_not_the_silence_at_the_end(pause: float) -> None:
+    windows = cut(levels_of((0.9, 12), (0, pause), (0.9, 16.4), (0, 1.9)))
+    assert [len(window.speech) > 0 for window in windows] == [True, True]
+
+
 def test_short_silence_stays_and_long_silence_is_left_out() -> None:
     levels = levels_of((0.9, 4), (0, 1.5), (0.9, 4), (0, 6), (0.9, 4))
     [window] = cut(levels)

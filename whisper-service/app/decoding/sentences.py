@@ -14,7 +14,7 @@ PAUSE_SECONDS = 1.0
 _ENDS = ".!?…。！？؟۔।॥։።။"  # noqa: RUF001
 _END = re.compile(rf"[{_ENDS}]+[\"'”’»)\]]*$")  # noqa: RUF001
 _ABBREVIATION = re.compile(
-    r"^\W*(\w|Mr|Mrs|Ms|Dr|St|Prof|Sr|Jr|vs|etc|Hr|Fr|Nr|bzw|ca|M|Mme|Sra)\.$"
+    r"^\W*(\w|\d\d|[IVXLC]+|(\w\.)+\w|Mr|Mrs|Ms|Dr|St|Prof|Sr|Jr|vs|etc|Hr|Fr|Nr|bzw|ca|M|Mme|Sra)\.$"
 )
 _WIDE_END = re.compile(r"[。！？]")  # noqa: RUF001
 

@@ -4,7 +4,7 @@ Fairness is self-clocked fair queueing (Golestani 1994) on two levels: each tena
 inside a tenant, carries a tag, the audio seconds served so far; whose tag would be smallest after its
 next window is next, and whoever arrives anew starts where the clock stands, at the largest tag served.
 So a short clip passes between the windows of a long file, many short clips do not starve it, and
-nobody saves up credit by being idle. Pure: the caller holds the lock.
+nobody saves up credit by being idle, or by having only less urgent work. Pure: the caller holds the lock.
 """
 
 import itertools
@@ -113,7 +113,8 @@ class FairQueue(Generic[J]):
         """Add a window at the end of its place, or in front of it when it is `urgent`."""
         place = entry.place
         account = self._accounts[place.tenant]
-        if not any(other.entries for other in account.places):
+        # What waits in a lower class waits for others, and earns no credit for a higher one.
+        if not any(other.entries for other in account.places if other.rank <= place.rank):
             account.tag = max(account.tag, self._clock)
         if not place.entries:
             place.tag = max(place.tag, account.clock)

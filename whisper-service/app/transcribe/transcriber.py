@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from ..audio import Cage
+from ..audio import SAMPLE_RATE, Cage
 from ..decoding.listener import Listener
 from ..decoding.plan import Plan, make_plan
 from ..decoding.station import Station
@@ -14,6 +14,7 @@ from ..errors import InvalidRequest
 from ..models import Models
 from ..settings import Settings
 from ..uploads import Upload
+from ..windows import LONGEST
 from ..wire import DetectedLanguage, Event, Options, Started
 from .detection import detected_language
 from .length import likely_seconds
@@ -121,8 +122,14 @@ class Transcriber:
             station, plan = self._prepared(model, upload.options, age=upload.age)
             async with self._openings:
                 await reading.open()
+            most = LONGEST / SAMPLE_RATE * upload.options.language_detection_segments
             with station.scheduler.open(
-                tenant=upload.options.tenant, priority=upload.options.priority
+                tenant=upload.options.tenant,
+                priority=upload.options.priority,
+                seconds=min(most, self._likely_seconds(upload, reading)),
+                deadline=upload.options.deadline,
+                in_turn=True,
+                age=upload.age,
             ) as lane:
                 listener = Listener(lane, station.step, request_id)
                 with memory_of(model):

@@ -12,7 +12,7 @@ else
 VENV = $(PYTHON) -m venv .venv
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 endif
-LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+LOCK = uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-header
 
 .PHONY: run test check fix lock bench
 
@@ -43,6 +43,7 @@ lock:  ## compile the locks from the short lists (needs uv)
 		$(LOCK) -c tests/requirements.txt $$service/requirements.in -o $$service/requirements.txt; \
 	done
 	$(LOCK) whisper-service/requirements-cuda.in -o whisper-service/requirements-cuda.txt
+	$(LOCK) -c tests/requirements.txt tools/micro_model/requirements.in -o tools/micro_model/requirements.txt
 
 .venv/services: $(SERVICES)
 	$(VENV)

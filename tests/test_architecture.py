@@ -27,7 +27,7 @@ LAYERS = {
         {"settings", "edge", "metrics", "logs"},
         {"multipart", "server"},
         {"audio", "uploads"},
-        {"vad", "mel"},
+        {"vad", "mel", "heads"},
         {"engine", "windows", "hub"},
         {"scheduler"},
         {"decoding"},

@@ -27,6 +27,7 @@ import ctranslate2
 import numpy as np
 import numpy.typing as npt
 
+from .heads import with_own_heads
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -61,27 +62,34 @@ class OutOfMemory(Exception):
     """The device has no room for this batch; a smaller one may do."""
 
 
-def resolve_device(settings: Settings) -> tuple[str, str]:
-    """Return the device and compute type to use.
+def usable_devices(settings: Settings) -> list[tuple[str, str]]:
+    """Return the devices with the compute types to try, the best first.
 
     Raises ValueError, naming the supported types, for a compute type that the device does not have.
     """
     device = settings.whisper_device
     if device != "cpu":
         _preload_cublas()
-    if device == "auto":
-        device = "cuda" if ctranslate2.get_cuda_device_count() > 0 else "cpu"
-    elif device == "cuda" and ctranslate2.get_cuda_device_count() == 0:
+    has_cuda = device != "cpu" and ctranslate2.get_cuda_device_count() > 0
+    if device == "cuda" and not has_cuda:
         raise ValueError("WHISPER_DEVICE is cuda, but no CUDA device can be used")
-    supported = ctranslate2.get_supported_compute_types(device)
+    # A driver alone makes a device that is counted: whether libraries fit is seen when a model runs.
+    devices = ["cuda"] if has_cuda else []
+    devices += [] if device == "cuda" else ["cpu"]
+    supported = {name: ctranslate2.get_supported_compute_types(name) for name in devices}
     wanted = settings.whisper_compute_type
-    if wanted is not None and wanted not in supported:
+    if wanted is not None and wanted not in supported[devices[0]]:
         raise ValueError(
-            f"WHISPER_COMPUTE_TYPE {wanted} is not supported on {device}; "
-            f"supported: {', '.join(sorted(supported))}"
+            f"WHISPER_COMPUTE_TYPE {wanted} is not supported on {devices[0]}; "
+            f"supported: {', '.join(sorted(supported[devices[0]]))}"
         )
-    best = ("float16", "float32") if device == "cuda" else ("int8", "float32")
-    return device, wanted or next(kind for kind in best if kind in supported)
+    best = {"cuda": ("float16", "float32"), "cpu": ("int8", "float32")}
+    return [
+        (name, kind)
+        for name in devices
+        for kind in ([wanted] if wanted else best[name])
+        if kind in supported[name]
+    ]
 
 
 def _preload_cublas() -> None:
@@ -158,20 +166,19 @@ class Engine:
         """Load from `directory` and warm up; raises EngineError."""
         keep_freed_memory()
         self.name = name
-        self.directory = directory
-        self.device, compute_type = resolve_device(settings)
-        on_cpu = self.device == "cpu"
-        self.workers, threads = share_threads(
-            usable_cpus() if on_cpu else 1,
-            workers=settings.whisper_workers or (0 if on_cpu else 1),
-            threads=settings.whisper_cpu_threads,
-        )
-        chosen = settings.whisper_compute_type
-        candidates = [compute_type] if chosen else list(dict.fromkeys([compute_type, "float32"]))
-        for number, kind in enumerate(candidates, 1):
+        self._stand_in = with_own_heads(name, directory)
+        self.directory = Path(self._stand_in.name) if self._stand_in else directory
+        candidates = usable_devices(settings)
+        for number, (self.device, kind) in enumerate(candidates, 1):
+            on_cpu = self.device == "cpu"
+            self.workers, threads = share_threads(
+                usable_cpus() if on_cpu else 1,
+                workers=settings.whisper_workers or (0 if on_cpu else 1),
+                threads=settings.whisper_cpu_threads,
+            )
             try:
                 self._whisper = ctranslate2.models.Whisper(
-                    str(directory),
+                    str(self.directory),
                     device=self.device,
                     compute_type=kind,
                     inter_threads=self.workers,
@@ -182,9 +189,12 @@ class Engine:
                 self.warm_up_seconds = self._warm_up()
                 break
             except (RuntimeError, ValueError, OutOfMemory) as exc:
-                if number == len(candidates):
+                # A full GPU is no reason for a slow service: who wants that says `cpu`.
+                leaves = number == len(candidates) or candidates[number][0] != self.device
+                if number == len(candidates) or (leaves and _is_full(exc)):
                     raise EngineError(f"'{name}' could not be loaded: {exc}") from exc
-                log.warning("%s does not run in %s (%s); trying the next", name, kind, exc)
+                text = "%s does not run on %s in %s (%s); trying the next"
+                log.warning(text, name, self.device, kind, exc)
         self.max_batch_size = settings.whisper_max_batch_size or self._usual_batch_size(threads)
         log.info(
             "%s runs on %s in %s, %d x %d threads, at most %d windows in a batch",
@@ -292,6 +302,8 @@ class Engine:
         while self._whisper.model_is_loaded:
             self._whisper.unload_model()
             waiting.wait(UNLOAD_WAIT_SECONDS)
+        if self._stand_in is not None:
+            self._stand_in.cleanup()
 
 
 @contextmanager
@@ -299,9 +311,15 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as exc:
-        if isinstance(exc, MemoryError) or any(word in str(exc).lower() for word in NO_MEMORY):
+        if _is_full(exc):
             raise OutOfMemory(str(exc)) from exc
         raise
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether an error says that the device's memory is full."""
+    told = any(word in str(error).lower() for word in NO_MEMORY)
+    return told or isinstance(error, OutOfMemory | MemoryError)
 
 
 def _view(array: Mel) -> Any:

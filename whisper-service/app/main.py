@@ -16,7 +16,7 @@ from . import health, routes
 from .audio import Cage
 from .decoding.station import Station
 from .edge import install_edge
-from .engine import resolve_device
+from .engine import usable_devices
 from .logs import configure_logging
 from .models import Models
 from .server import serve
@@ -75,7 +75,7 @@ def run() -> None:
     try:
         settings = load_settings()
         configure_logging(settings.log_level)
-        resolve_device(settings)
+        usable_devices(settings)
     except ValueError as exc:
         sys.exit(f"whisper-service cannot start: {exc}")
     app = create_app(settings)

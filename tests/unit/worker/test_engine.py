@@ -1,17 +1,22 @@
 """How many processors a worker counts on, how it shares them out, and what a device is asked for."""
 
+import json
 import math
 import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import ctranslate2
 import numpy as np
 import pytest
+from house import ROOT
 from worker import engine as module
 from worker.engine import Engine, EngineError, OutOfMemory, share_threads, usable_cpus
+from worker.heads import with_own_heads
 from worker.settings import Settings
 
+MICRO = ROOT / "whisper-service" / "models" / "micro"
 V1 = "9:name=systemd:/\n3:cpuset:/\n2:cpu,cpuacct:{}\n"
 V2 = "0::{}\n"
 
@@ -141,6 +146,73 @@ def test_on_a_device_windows_without_text_are_no_longer_than_they_were_encoded()
     encoded = np.zeros((3, 500, 8), np.float32)
     assert engine.align(encoded, [1], [50_258], [[11]], [900]) == ["[11] of 900"]
     assert asked == [[1000, 900, 1000]]
+
+
+class WithoutCublas:
+    """Stands for CTranslate2 where there is a driver, and a library too few; CPUs get the real one."""
+
+    real = ctranslate2.models.Whisper
+    error = "Library libcublas.so.12 is not found or cannot be loaded"
+
+    def __new__(cls, path: str, *, device: str, **options: Any) -> Any:
+        if device == "cuda":
+            raise RuntimeError(cls.error)
+        return cls.real(path, device=device, **options)
+
+
+@pytest.mark.parametrize(
+    ("device", "error", "served_on"),
+    [
+        ("auto", WithoutCublas.error, "cpu"),
+        ("cuda", WithoutCublas.error, None),
+        ("auto", "CUDA failed with error out of memory", None),
+    ],
+)
+def test_auto_takes_the_cpu_where_cuda_does_not_work_and_not_where_it_is_full(
+    monkeypatch: pytest.MonkeyPatch, device: str, error: str, served_on: str | None
+) -> None:
+    types = ctranslate2.get_supported_compute_types
+    monkeypatch.setattr(WithoutCublas, "error", error)
+    monkeypatch.setattr(module.ctranslate2.models, "Whisper", WithoutCublas)
+    monkeypatch.setattr(module.ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(
+        module.ctranslate2,
+        "get_supported_compute_types",
+        lambda name: {"float16", "float32"} if name == "cuda" else types(name),
+    )
+    settings = Settings(whisper_device=device)
+    if served_on is None:
+        with pytest.raises(EngineError, match=error):
+            Engine("micro", MICRO, settings)
+    else:
+        engine = Engine("micro", MICRO, settings)
+        assert (engine.device, engine._whisper.compute_type) == (served_on, "int8_float32")
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    "named",
+    [[[10, 12], [31, 6]], [[3, 0], [4, 0]], [[3, 2]], [], None],
+    ids=["a teacher's", "one layer too many", "a head too many", "none", "null"],
+)
+def test_a_model_gets_heads_of_its_own_where_its_config_names_others(
+    tmp_path: Path, named: list[list[int]] | None
+) -> None:
+    for file in MICRO.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    config = json.loads((MICRO / "config.json").read_text())
+    assert with_own_heads("micro", tmp_path) is None
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.json").write_text(json.dumps(config | {"alignment_heads": named}))
+    stand_in = with_own_heads("micro", tmp_path)
+    assert stand_in is not None
+    found = json.loads((Path(stand_in.name) / "config.json").read_text())
+    assert found == config | {"alignment_heads": [[2, 0], [2, 1], [3, 0], [3, 1]]}
+    stand_in.cleanup()
+    engine = Engine("micro", tmp_path, Settings(whisper_device="cpu"))
+    assert engine.directory != tmp_path
+    engine.close()
+    assert not engine.directory.exists()
 
 
 class Overflowing:

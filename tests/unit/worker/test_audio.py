@@ -3,7 +3,7 @@
 import io
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -46,14 +46,23 @@ def tone(seconds: float, rate: int = SAMPLE_RATE, peak: float = 0.5) -> np.ndarr
     return (wave * peak * 32767).astype("<i2")
 
 
-def encoded(container: str, codec: str, seconds: float, rate: int = SAMPLE_RATE) -> bytes:
-    """A tone in a container of libav's, for formats of which no sample file ships."""
+def encoded(
+    container: str,
+    codec: str,
+    seconds: float,
+    rate: int = SAMPLE_RATE,
+    clock: Callable[[float], float] = lambda at: at,
+) -> bytes:
+    """A tone in a container of libav's, its timestamps set by `clock`, for formats of which no sample ships."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream(codec, rate=rate, layout="mono", bit_rate=64_000)
         frame = av.AudioFrame.from_ndarray(tone(seconds, rate)[None, :], "s16", "mono")
-        frame.sample_rate = rate
+        frame.sample_rate, frame.pts = rate, 0
         for packet in [*stream.encode(frame), *stream.encode(None)]:
+            assert packet.pts is not None
+            at = clock(float(packet.pts * packet.time_base))
+            packet.pts = packet.dts = round(at / packet.time_base)
             output.mux(packet)
     return file.getvalue()
 
@@ -124,6 +133,38 @@ def test_any_sane_number_of_channels_becomes_one(channels: int) -> None:
     samples, _ = read(wav(np.repeat(tone(0.5), channels), channels=channels))
     assert len(samples) == 8000
     assert float(np.abs(samples).max()) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("channels", range(1, 10))
+def test_what_one_channel_alone_hears_is_heard(channels: int) -> None:
+    """Recorders of several microphones say nothing of where these stand."""
+    for channel in range(channels):
+        samples = np.zeros((8000, channels), "<i2")
+        samples[:, channel] = tone(0.5)
+        heard, _ = read(wav(samples.ravel(), channels=channels))
+        assert float(np.abs(heard).max()) > 0.4 / channels, channel
+
+
+LATE = [("webm", "libopus", 48000), ("matroska", "aac", 16000), ("ogg", "libopus", 48000)]
+
+
+@pytest.mark.parametrize(("container", "codec", "rate"), LATE)
+def test_timestamps_may_begin_anywhere(container: str, codec: str, rate: int) -> None:
+    """As they do in a live stream that was joined after hours."""
+    late = encoded(container, codec, 20, rate, clock=lambda at: at + 5 * 3600)
+    samples, reader = read(late)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(20, abs=0.1)
+    assert reader.duration == pytest.approx(20, abs=0.1)
+    assert not reader.truncated
+
+
+@pytest.mark.parametrize(("container", "codec", "rate"), LATE)
+def test_silence_that_was_not_sent_is_not_missing(container: str, codec: str, rate: int) -> None:
+    """As calls in a browser are recorded while a microphone is muted."""
+    gap = encoded(container, codec, 20, rate, clock=lambda at: at + (7 if at > 5 else 0))
+    samples, reader = read(gap)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(20, abs=0.1)
+    assert not reader.truncated
 
 
 def test_what_is_not_a_number_or_too_loud_becomes_harmless() -> None:

@@ -32,6 +32,8 @@ OPTIONS = {
 }
 ESTIMATING = frozenset({"aac", "ac3", "amr", "mp3", "mpeg", "mpegts"})
 """Demuxers that guess a duration from the bit rate where no header gives one."""
+ENDING = frozenset({"matroska", "webm", "asf"})
+"""Demuxers whose duration is the timestamp at the end, wherever the first one stands; Ogg's is with Opus."""
 SAMPLE_RATES = range(4_000, 384_001)
 """Below, a few bytes would become hours of samples; above, nothing real is recorded."""
 CHANNELS = range(1, 65)
@@ -85,17 +87,24 @@ class Header:
     """Whether that is written in the file and not guessed from its bit rate."""
     is_of_track: bool
     """Whether the audio track itself must be that long."""
+    first_timestamp: float = 0.0
+    """Where the track begins by the container's clock; recordings of a live stream begin anywhere."""
 
 
 def read_header(container: InputContainer, stream: AudioStream) -> Header:
     """Return what an opened file says of its duration."""
-    is_certain = not ESTIMATING & set(container.format.name.split(","))
+    names = set(container.format.name.split(","))
+    is_certain = not ESTIMATING & names
+    begin = float((stream.start_time or 0) * (stream.time_base or 0))
+    is_end = ENDING & names or (names == {"ogg"} and stream.codec_context.name == "opus")
+    before = max(0.0, begin) if is_end else 0.0
     if stream.duration is not None and stream.time_base is not None:
-        return Header(max(0.0, float(stream.duration * stream.time_base)), is_certain, True)
+        duration = float(stream.duration * stream.time_base) - before
+        return Header(max(0.0, duration), is_certain, True, begin)
     if container.duration is not None:
-        duration = max(0.0, container.duration / av.time_base)
-        return Header(duration, is_certain, len(container.streams) == 1)
-    return Header(None, False, False)
+        duration = container.duration / av.time_base - before
+        return Header(max(0.0, duration), is_certain, len(container.streams) == 1, begin)
+    return Header(None, False, False, begin)
 
 
 def check_shape(sample_rate: int, channels: int) -> None:

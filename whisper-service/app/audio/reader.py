@@ -41,6 +41,8 @@ class AudioReader(Closing):
         self.truncated = False
         """Whether the end of the audio is missing; known after the last block."""
         self._max_seconds = max_seconds
+        self._last_timestamp = 0.0
+        """Where the last frame ends by the container's clock, in seconds."""
         self._container, self._stream = open_audio(file)
         self._header = read_header(self._container, self._stream)
         self.duration = self._header.duration
@@ -71,7 +73,9 @@ class AudioReader(Closing):
             message = f"The audio is shorter than {SHORTEST_SECONDS} seconds"
             raise AudioTooShort(message, param="file")
         if self._header.is_certain and self._header.is_of_track:
-            self.truncated |= (self.duration or 0.0) - self.seconds > MISSING_SECONDS
+            # Where nothing was sent for a while, the last timestamp tells how far the file goes.
+            reached = max(self.seconds, self._last_timestamp - self._header.first_timestamp)
+            self.truncated |= (self.duration or 0.0) - reached > MISSING_SECONDS
 
     def _samples(self) -> Iterator[Samples]:
         mixer = _Mixer()
@@ -99,7 +103,11 @@ class AudioReader(Closing):
                 frames = packet.decode()
             except FFmpegError:
                 continue
-            yield from frames
+            for frame in frames:
+                if frame.pts is not None and frame.time_base is not None:
+                    end = frame.pts * frame.time_base + frame.samples / frame.sample_rate
+                    self._last_timestamp = float(end)
+                yield frame
 
 
 class _Mixer:
@@ -121,9 +129,10 @@ class _Mixer:
             yield from self.flush()
             self._shape = shape
             self._fifo = AudioFifo()
-            # libswresample places up to 8 channels by itself; beyond, the plain mean is taken.
-            known = "channels" not in frame.layout.name or frame.layout.nb_channels <= 8
-            layout = "mono" if known else frame.layout.name
+            # Where channels have no places in a room that libswresample knows, it would guess some, and
+            # leave out what it takes for a subwoofer: the plain mean is taken.
+            name = frame.layout.name
+            layout = name if "channels" in name or "ambisonic" in name else "mono"
             # Float output would be mixed 3 dB louder than 16-bit output, and clip.
             options = {"rematrix_maxval": "1"}
             self._resampler = AudioResampler("flt", layout, SAMPLE_RATE, options=options)

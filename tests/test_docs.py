@@ -18,6 +18,7 @@ from house import ROOT
 from pydantic_settings import BaseSettings
 from running import serve
 from worker.settings import Settings as WorkerSettings
+from worker.settings import load_settings
 
 SERVICES = {"whisper-service": WorkerSettings, "api-gateway": GatewaySettings}
 OF_THE_HUB = {"HF_TOKEN", "HF_ENDPOINT"}
@@ -132,6 +133,19 @@ def test_ports_are_the_same_in_settings_compose_image_and_health_check(
     dockerfile = (ROOT / service / "Dockerfile").read_text()
     assert f"EXPOSE {port}\n" in dockerfile
     assert f'os.getenv(\\"{variable}\\", \\"{port}\\")' in dockerfile
+
+
+def test_services_of_the_documented_names_in_kubernetes_hide_no_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each pod gets variables for each Service of its namespace, named after it."""
+    for name, host in (("WHISPER_SERVICE", "10.0.0.5"), ("API_GATEWAY", "10.0.0.6")):
+        monkeypatch.setenv(f"{name}_SERVICE_HOST", host)
+        monkeypatch.setenv(f"{name}_SERVICE_PORT", "8080")
+        monkeypatch.setenv(f"{name}_PORT", f"tcp://{host}:8080")
+        monkeypatch.setenv(f"{name}_PORT_8080_TCP", f"tcp://{host}:8080")
+    assert load_settings().service_port == 8080
+    assert GatewaySettings().api_gateway_port == 8081
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -87,6 +87,13 @@ class Settings(BaseSettings):
             return [name.strip() for name in value.split(",") if name.strip()]
         return value
 
+    @field_validator("api_gateway_port", mode="before")
+    @classmethod
+    def _not_a_link(cls, value: Any) -> Any:
+        """Kubernetes sets a variable of this name to an address beside a Service `api-gateway`."""
+        is_link = isinstance(value, str) and value.startswith("tcp://")
+        return cls.model_fields["api_gateway_port"].default if is_link else value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: Any) -> Any:

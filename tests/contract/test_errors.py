@@ -283,3 +283,9 @@ def test_the_form_of_the_language_alone_has_what_is_read_there(
     form = route["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert {"file", "languages", "language_detection_segments", "deadline"} <= set(form)
     assert not {"beam_size", "prompt", "max_line_width"} & set(form)
+
+
+@pytest.mark.parametrize("path", ["/health", "/livez", "/readyz"])
+def test_probes_may_ask_for_the_status_alone(service: Running, path: str) -> None:
+    answer = requests.head(service.url + path, timeout=60)
+    assert (answer.status_code, answer.content) == (service.get(path).status_code, b"")

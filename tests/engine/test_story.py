@@ -217,6 +217,13 @@ def test_a_token_that_the_model_has_not_is_refused_by_name(transcriber: Transcri
     assert caught.value.param == "suppress_tokens"
 
 
+def test_the_token_that_ends_a_text_cannot_be_suppressed(transcriber: Transcriber) -> None:
+    """Every window would be decoded to the last token it may have, at every temperature."""
+    with pytest.raises(InvalidRequest, match="no text ever ends") as caught:
+        answer(transcriber, "short/en-1.wav", suppress_tokens=[-1, 50_257])
+    assert caught.value.param == "suppress_tokens"
+
+
 def test_patience_that_leaves_no_beam_is_refused_by_name(transcriber: Transcriber) -> None:
     with pytest.raises(InvalidRequest) as caught:
         answer(transcriber, "short/en-1.wav", patience=0.3, beam_size=1)

@@ -8,7 +8,9 @@ from .wire import Health
 router = APIRouter()
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", responses={503: {"model": Health}})
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"model": Health}})
 async def health(request: Request, response: Response) -> Health:
     """200 once a model serves, 503 before."""
@@ -18,6 +20,7 @@ async def health(request: Request, response: Response) -> Health:
     return state
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez() -> dict[str, str]:
     """200 as long as the process answers."""

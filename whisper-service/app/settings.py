@@ -101,11 +101,18 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the settings; ValueError names a WHISPER_* variable that does not exist."""
+    """Read the settings; ValueError names a WHISPER_* variable that does not exist.
+
+    WHISPER_SERVICE_* are none: Kubernetes sets them beside a Service of the documented name.
+    """
     given = {**dotenv_values(".env"), **os.environ}
     known = {name.upper() for name in Settings.model_fields}
     unknown = sorted(
-        n for n in given if n.upper().startswith("WHISPER_") and n.upper() not in known
+        n
+        for n in given
+        if n.upper().startswith("WHISPER_")
+        and not n.upper().startswith("WHISPER_SERVICE_")
+        and n.upper() not in known
     )
     if unknown:
         raise ValueError(f"Unknown settings: {', '.join(unknown)}")

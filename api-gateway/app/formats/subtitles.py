@@ -13,9 +13,12 @@ from dataclasses import dataclass, replace
 from ..wire import Segment, Word
 from .sentences import ends_sentence
 from .style import SubtitleStyle
+from .whole_words import whole_words
 
 LONG_PAUSE = 3.0
 """Seconds of silence over which no cue stays on the screen."""
+SHORTEST = 300
+"""Milliseconds that a cue needs to be seen; alignment gives some words no length at all."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,28 @@ def vtt(segments: Iterable[Segment], style: SubtitleStyle) -> str:
 
 def cues(segments: Iterable[Segment], style: SubtitleStyle) -> Iterator[Cue]:
     """Yield the cues of a transcript in order; none overlaps the one before it."""
+    in_order: list[Cue] = []
     end = 0
     for stretch in _stretches(segments, over_segments=_runs_on(style)):
         for words in _cue_words(stretch, style):
             for cue in _shown(words, style.highlight_words):
                 start = max(cue.start, end)
                 end = max(cue.end, start + 1)
-                yield replace(cue, start=start, end=end)
+                in_order.append(replace(cue, start=start, end=end))
+    yield from in_order if style.highlight_words else _seen(in_order)
+
+
+def _seen(cues: list[Cue]) -> list[Cue]:
+    """Give a cue that would flash by some of the silence behind it, else of the cue before it."""
+    seen: list[Cue] = []
+    for position, cue in enumerate(cues):
+        following = cues[position + 1].start if position + 1 < len(cues) else cue.end
+        start, end = cue.start, max(cue.end, min(cue.start + SHORTEST, following))
+        if end - start < SHORTEST and seen:
+            start = min(start, max(end - SHORTEST, seen[-1].start + SHORTEST))
+            seen[-1] = replace(seen[-1], end=min(seen[-1].end, start))
+        seen.append(replace(cue, start=start, end=end))
+    return seen
 
 
 def milliseconds(seconds: float) -> int:
@@ -71,7 +89,7 @@ def _stretches(segments: Iterable[Segment], *, over_segments: bool) -> Iterator[
     """Words between two places where a cue must end: sentences, long pauses, else segments."""
     stretch: list[Word] = []
     for segment in segments:
-        words = [word for word in segment.words or [_as_word(segment)] if word.word.strip()]
+        words = whole_words(segment.words or [_as_word(segment)])
         for position, word in enumerate(words):
             if stretch and (
                 (position == 0 and not over_segments)

@@ -3,13 +3,14 @@
 import html
 import itertools
 import re
+import unicodedata
 
 import pysubs2
 import pytest
 import webvtt
 from gateway.formats.sentences import ends_sentence
 from gateway.formats.style import SubtitleStyle
-from gateway.formats.subtitles import cues, srt, vtt
+from gateway.formats.subtitles import SHORTEST, cues, srt, vtt
 from gateway.wire import Segment, Transcript, Word
 from house import DATA
 from hypothesis import given
@@ -19,6 +20,8 @@ from pydantic import ValidationError
 FOLDER = DATA / "subtitles"
 TRANSCRIPT = Transcript.model_validate_json((FOLDER / "transcript.json").read_text())
 PLAIN = SubtitleStyle()
+SET_APART = re.compile(r" +(?=[?!:;,.%»…]+( |$))")
+"""The space that French writes before punctuation: no line is broken there."""
 
 
 def segment(*words: tuple[str, float, float], id: int = 0) -> Segment:  # noqa: A002
@@ -167,6 +170,57 @@ def test_cues_are_ordered_do_not_overlap_and_last_at_least_a_millisecond(
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
 
 
+def lines_of(*words: str, **style: int) -> list[str]:
+    spoken = segment(*((word, float(n), n + 1.0) for n, word in enumerate(words)))
+    shown = ("".join(cue.words) for cue in cues([spoken], SubtitleStyle(**style)))
+    return [line for text in shown for line in text.split("\n")]
+
+
+@pytest.mark.parametrize(
+    ("words", "width", "expected"),
+    [
+        ((" at", " two", " o", "'clock"), 8, ["at two", "o'clock"]),
+        ((" is", " $10", ",000", " or", " 3", ".5"), 7, ["is", "$10,000", "or 3.5"]),
+        ((" Allez", "-vous", " bien", " ?"), 11, ["Allez-vous", "bien ?"]),
+        ((" aujourd", "'hui", " «", " oui", " »"), 8, ["aujourd'hui", "« oui »"]),
+        (("你好", "我们", "用", "iP", "hone", "开会"), 4, ["你好我们", "用", "iPhone", "开会"]),
+        (("ส", "ว", "ั", "ส", "ด", "ี"), 3, ["สวั", "สดี"]),
+        (("น", "้", "ำ", "ด", "ื่", "ม", "ที่", "นี่", "ดี", "มา", "ก"), 5, None),
+    ],
+    ids=["clock", "numbers", "French", "quotes", "Chinese", "Thai", "Thai marks"],
+)
+def test_a_line_is_broken_between_words_as_people_write_them(
+    words: tuple[str, ...], width: int, expected: list[str] | None
+) -> None:
+    lines = lines_of(*words, max_line_width=width)
+    assert "".join(lines).replace(" ", "") == "".join(words).replace(" ", "")
+    if expected:
+        assert lines == expected
+    else:
+        assert not any(unicodedata.category(line[0]).startswith("M") for line in lines)
+
+
+def test_parts_of_a_word_are_one_word_of_those_that_a_line_may_have() -> None:
+    words = (" o", "'clock", " $10", ",000", " oui", " ?")
+    assert lines_of(*words, max_words_per_line=1) == ["o'clock", "$10,000", "oui ?"]
+
+
+@given(transcripts(), styles.filter(lambda style: not style.highlight_words))
+def test_a_cue_is_long_enough_to_be_seen_where_there_is_time(
+    segments: list[Segment], style: SubtitleStyle
+) -> None:
+    found = list(cues(segments, style))
+    for cue, following in itertools.pairwise(found):
+        assert cue.end - cue.start >= SHORTEST or cue.end == following.start
+
+
+def test_a_word_without_length_is_shown_at_the_cost_of_the_cue_before() -> None:
+    spoken = segment((" Please", 9.3, 9.6), (" turn", 9.6, 10.14), (" light.", 10.14, 10.14))
+    style = SubtitleStyle(max_line_width=12, max_line_count=1)
+    times = [(cue.start, cue.end) for cue in cues([spoken], style)]
+    assert times == [(9300, 9841), (9841, 10141)]
+
+
 @given(transcripts(), styles)
 def test_lines_keep_their_width_unless_one_word_is_longer(
     segments: list[Segment], style: SubtitleStyle
@@ -176,17 +230,18 @@ def test_lines_keep_their_width_unless_one_word_is_longer(
         if style.max_line_count:
             assert len(lines) <= style.max_line_count
         for line in lines:
-            assert len(line) <= (style.max_line_width or 1000) or " " not in line
-            assert len(line.split()) <= (style.max_words_per_line or 1000)
+            words = SET_APART.sub("", line).split()
+            assert len(line) <= (style.max_line_width or 1000) or len(words) == 1
+            assert len(words) <= (style.max_words_per_line or 1000)
 
 
 @given(transcripts(), styles.filter(lambda style: not style.highlight_words))
 def test_every_word_is_in_exactly_one_cue_and_in_order(
     segments: list[Segment], style: SubtitleStyle
 ) -> None:
-    shown = [word.split() for cue in cues(segments, style) for word in cue.words]
-    spoken = [word.word.split() for segment in segments for word in segment.words or []]
-    assert shown == [word for word in spoken if word]
+    shown = [part for cue in cues(segments, style) for word in cue.words for part in word.split()]
+    words = [word.word for segment in segments for word in segment.words or []]
+    assert shown == [part for word in words for part in word.split()]
 
 
 @given(transcripts(), styles)

@@ -75,6 +75,9 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary, devi
     if beyond:
         message = f"suppress_tokens: the model has no token {beyond[0]}"
         raise InvalidRequest(message, param="suppress_tokens")
+    if vocabulary.eot in options.suppress_tokens:
+        message = f"suppress_tokens: without token {vocabulary.eot} no text ever ends"
+        raise InvalidRequest(message, param="suppress_tokens")
     beam_size = options.beam_size or settings.whisper_beam_size
     if round(beam_size * options.patience) < 1:
         message = f"patience: {options.patience} of {beam_size} beams leaves none to wait for"

@@ -50,6 +50,7 @@ class Bench:
             whisper_aliases={"bench": str(directory)},
             whisper_device=device,
             whisper_compute_type=compute_type,
+            whisper_max_queue_seconds=1e9,  # `crowd` opens more hours than a day has
         )
         self.models = Models(self.settings, lambda name, path: Station(name, path, self.settings))
         if not self.models.load_all():

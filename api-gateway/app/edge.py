@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -102,6 +103,33 @@ class ClosingStream(StreamingResponse):
         finally:
             if isinstance(self.body_iterator, AsyncGenerator):
                 await self.body_iterator.aclose()
+
+
+class Bugs:
+    """ASGI middleware: answers what no handler has foreseen, and passes it on to the server's log.
+
+    Starlette's own handler of such would answer outside of all middleware, and pages of other origins
+    could not read its answer. The client learns nothing of the bug but the request's id.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def send_watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_watched)
+        except Exception:
+            if scope["type"] == "http" and not has_begun:
+                bug = ServiceError("Internal server error")
+                await error_response(bug)(scope, receive, send)
+            raise
 
 
 class Edge:
@@ -250,11 +278,5 @@ def install_edge(app: FastAPI) -> None:
         log.info("%s client left", request.state.request_id)
         return Response(status_code=499)
 
-    @app.exception_handler(Exception)
-    async def on_bug(request: Request, error: Exception) -> Response:
-        # Starlette logs the traceback after this handler; the client learns nothing of it but the
-        # id, which is given here because this answer does not pass through Edge.
-        headers = {"X-Request-ID": request.state.request_id}
-        return error_response(ServiceError("Internal server error", headers=headers))
-
+    app.user_middleware.append(Middleware(Bugs))  # innermost, whatever is or will be added
     app.add_middleware(Edge)

@@ -14,6 +14,7 @@ import openai
 import pytest
 import requests
 from false_worker import FINISHED, SEGMENT, STARTED, FalseWorker
+from gateway.worker import Worker
 from house import DATA
 from openai_sdk import Sdk
 from running import KEY, Running, serve, serve_gateway
@@ -266,6 +267,19 @@ def test_82_a_page_may_read_answers_and_errors_and_their_ids(for_pages: Running)
     for answer in (good, bad):
         assert answer.headers["access-control-allow-origin"] == "https://page.example"
         assert "X-Request-ID" in answer.headers["access-control-expose-headers"]
+
+
+def test_82_a_page_may_read_that_there_is_a_bug(
+    for_pages: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: Worker) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Worker, "models", broken)
+    headers = ORIGIN | {"Authorization": f"Bearer {KEY}"}
+    answer = requests.get(f"{for_pages.url}/v1/models", headers=headers, timeout=60)
+    assert error(answer, 500)["message"] == "Internal server error"
+    assert answer.headers["access-control-allow-origin"] == "https://page.example"
 
 
 def test_82_other_pages_may_not(for_pages: Running, gateway: Running) -> None:

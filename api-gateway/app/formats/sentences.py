@@ -18,6 +18,7 @@ _MARKS = "".join(
 _END = re.compile(rf"[{_MARKS}][^\w\s]*$")
 _FULL_STOP = re.compile(r"\w\.[^\w\s]*$")
 _INITIALS = re.compile(r"\W*(?:[^\W\d_]\.)+\W*")
+_NUMBER = re.compile(r"\W*(?:\d\d?|[IVXLC]+)\.\W*")
 _TITLE = re.compile(
     r"\W*(mrs?|ms|dr|prof|st|vs|gen|col|capt|lt|rev|sgt|hr|frl?|nr|mme|mlle|srta?|dra)\.\W*",
     re.IGNORECASE,
@@ -27,12 +28,13 @@ _TITLE = re.compile(
 def ends_sentence(word: str, following: str) -> bool:
     """Whether a sentence ends between two words that follow each other.
 
-    A title (`Dr.`), an initial (`J.`), or a full stop before a word in lower case does not end one.
+    A title (`Dr.`), an initial (`J.`), a number that may be a day's, a century's or a king's (`24.`,
+    `XIV.`), or a full stop before a word in lower case does not end one.
     """
     word, following = word.strip(), following.strip()
     if not _END.search(word):
         return False
     if not _FULL_STOP.search(word):
         return True
-    abbreviated = _TITLE.fullmatch(word) or _INITIALS.fullmatch(word)
-    return not (abbreviated or following[:1].islower())
+    goes_on = any(kind.fullmatch(word) for kind in (_TITLE, _INITIALS, _NUMBER))
+    return not (goes_on or following[:1].islower())

@@ -11,6 +11,7 @@ with micro's text: `python -m tools.micro_model.widen whisper-service/models/mic
 import argparse
 import asyncio
 import gc
+import math
 import resource
 import tempfile
 import threading
@@ -83,8 +84,10 @@ class Bench:
         """faster-whisper with two windows at once."""
         return self._peer(2)
 
-    async def ours(self, file: Path, **options: Any) -> tuple[float, float, int]:
-        """Seconds until the first segment and the end, and the number of segments."""
+    async def ours(
+        self, file: Path, *, most: float = math.inf, **options: Any
+    ) -> tuple[float, float, int]:
+        """Seconds until the first segment and the end, or `most` segments, and their number."""
         began, first, count = time.monotonic(), 0.0, 0
         upload = Upload(file.open("rb"), 0, Options(**options))
         async with aclosing(self.transcriber.transcribe("bench", upload, file.name)) as events:
@@ -92,6 +95,8 @@ class Bench:
                 if isinstance(event, Segment):
                     count += 1
                     first = first or time.monotonic() - began
+                if count >= most:
+                    break
         return first, time.monotonic() - began, count
 
     def close(self) -> None:
@@ -241,26 +246,14 @@ def memory(bench: Bench) -> list[Row]:
 def crowd(bench: Bench) -> list[Row]:
     """Memory of many long files that are open at once, until each has had text for a while (with micro)."""
     rows: list[Row] = []
-    segments_each = 20
-
-    async def listener(file: Path, began: float) -> float:
-        first, count = 0.0, 0
-        upload = Upload(file.open("rb"), 0, Options(beam_size=1))
-        async with aclosing(bench.transcriber.transcribe("bench", upload, file.name)) as events:
-            async for event in events:
-                if isinstance(event, Segment):
-                    first, count = first or time.monotonic() - began, count + 1
-                if count == segments_each:
-                    break
-        return first
 
     async def story(file: Path, files: int) -> tuple[float, float]:
-        began, most = time.monotonic(), 0.0
-        everybody = asyncio.gather(*(listener(file, began) for _ in range(files)))
+        most = 0.0
+        everybody = asyncio.gather(*(bench.ours(file, most=20, beam_size=1) for _ in range(files)))
         while not everybody.done():
             most = max(most, _resident_mb())
             await asyncio.sleep(0.05)
-        return median(await everybody), most
+        return median(first for first, _, _ in await everybody), most
 
     with tempfile.TemporaryDirectory() as name:
         hours = Path(name) / "hours.mp3"

@@ -190,8 +190,8 @@ class Engine:
                 break
             except (RuntimeError, ValueError, OutOfMemory) as exc:
                 # A full GPU is no reason for a slow service: who wants that says `cpu`.
-                leaves = number == len(candidates) or candidates[number][0] != self.device
-                if number == len(candidates) or (leaves and _is_full(exc)):
+                is_last = number == len(candidates)
+                if is_last or (_is_full(exc) and candidates[number][0] != self.device):
                     raise EngineError(f"'{name}' could not be loaded: {exc}") from exc
                 text = "%s does not run on %s in %s (%s); trying the next"
                 log.warning(text, name, self.device, kind, exc)

@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 
 FEATURES_OF_A_HEAD = 64  # in every Whisper
 _LAYER = b"decoder/layer_%d/"
-_NORM = b"decoder/layer_norm/gamma\0"
-"""A variable of CTranslate2's `model.bin`: its name, its rank (a byte), its sizes (4 bytes each)."""
+_EMBEDDINGS = b"decoder/embeddings/weight\0"
+"""A variable of CTranslate2's `model.bin`: its name, its rank (a byte), its sizes (4 bytes each). It
+stands near the beginning."""
 
 
 def with_own_heads(name: str, directory: Path) -> "TemporaryDirectory[str] | None":
@@ -52,10 +53,10 @@ def _decoder_size(model: Path, named: list[list[int]]) -> tuple[int, int] | None
         model.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
-        at = content.find(_NORM)
+        at = content.find(_EMBEDDINGS)
         if at < 0:
             return None
-        _, width = struct.unpack_from("<BI", content, at + len(_NORM))
+        _, _, width = struct.unpack_from("<BII", content, at + len(_EMBEDDINGS))
         heads = width // FEATURES_OF_A_HEAD
         # The highest is looked for first: where it is there, the file is not read to its end.
         highest = max((layer for layer, _ in named), default=-1)

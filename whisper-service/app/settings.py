@@ -1,6 +1,7 @@
 """The worker's settings, all from the environment or `.env`; each docstring is its documentation."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -107,13 +108,8 @@ def load_settings() -> Settings:
     """
     given = {**dotenv_values(".env"), **os.environ}
     known = {name.upper() for name in Settings.model_fields}
-    unknown = sorted(
-        n
-        for n in given
-        if n.upper().startswith("WHISPER_")
-        and not n.upper().startswith("WHISPER_SERVICE_")
-        and n.upper() not in known
-    )
+    ours = (n for n in given if re.match("WHISPER_(?!SERVICE_)", n, re.IGNORECASE))
+    unknown = sorted(n for n in ours if n.upper() not in known)
     if unknown:
         raise ValueError(f"Unknown settings: {', '.join(unknown)}")
     return Settings()

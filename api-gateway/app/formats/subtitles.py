@@ -50,8 +50,8 @@ def vtt(segments: Iterable[Segment], style: SubtitleStyle) -> str:
     )
 
 
-def cues(segments: Iterable[Segment], style: SubtitleStyle) -> Iterator[Cue]:
-    """Yield the cues of a transcript in order; none overlaps the one before it."""
+def cues(segments: Iterable[Segment], style: SubtitleStyle) -> list[Cue]:
+    """The cues of a transcript in order; none overlaps the one before it."""
     in_order: list[Cue] = []
     end = 0
     for stretch in _stretches(segments, over_segments=_runs_on(style)):
@@ -60,7 +60,7 @@ def cues(segments: Iterable[Segment], style: SubtitleStyle) -> Iterator[Cue]:
                 start = max(cue.start, end)
                 end = max(cue.end, start + 1)
                 in_order.append(replace(cue, start=start, end=end))
-    yield from in_order if style.highlight_words else _seen(in_order)
+    return in_order if style.highlight_words else _seen(in_order)
 
 
 def _seen(cues: list[Cue]) -> list[Cue]:

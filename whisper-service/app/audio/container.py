@@ -87,7 +87,7 @@ class Header:
     """Whether that is written in the file and not guessed from its bit rate."""
     is_of_track: bool
     """Whether the audio track itself must be that long."""
-    first_timestamp: float = 0.0
+    first_timestamp: float
     """Where the track begins by the container's clock; recordings of a live stream begin anywhere."""
 
 
@@ -96,8 +96,8 @@ def read_header(container: InputContainer, stream: AudioStream) -> Header:
     names = set(container.format.name.split(","))
     is_certain = not ESTIMATING & names
     begin = float((stream.start_time or 0) * (stream.time_base or 0))
-    is_end = ENDING & names or (names == {"ogg"} and stream.codec_context.name == "opus")
-    before = max(0.0, begin) if is_end else 0.0
+    counts_from_zero = ENDING & names or (names == {"ogg"} and stream.codec_context.name == "opus")
+    before = max(0.0, begin) if counts_from_zero else 0.0
     if stream.duration is not None and stream.time_base is not None:
         duration = float(stream.duration * stream.time_base) - before
         return Header(max(0.0, duration), is_certain, True, begin)

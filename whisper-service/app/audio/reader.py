@@ -41,8 +41,8 @@ class AudioReader(Closing):
         self.truncated = False
         """Whether the end of the audio is missing; known after the last block."""
         self._max_seconds = max_seconds
-        self._last_timestamp = 0.0
-        """Where the last frame ends by the container's clock, in seconds."""
+        self._last_pts = 0
+        """Where the last frame begins, in steps of the track's clock."""
         self._container, self._stream = open_audio(file)
         self._header = read_header(self._container, self._stream)
         self.duration = self._header.duration
@@ -74,7 +74,8 @@ class AudioReader(Closing):
             raise AudioTooShort(message, param="file")
         if self._header.is_certain and self._header.is_of_track:
             # Where nothing was sent for a while, the last timestamp tells how far the file goes.
-            reached = max(self.seconds, self._last_timestamp - self._header.first_timestamp)
+            last = float(self._last_pts * (self._stream.time_base or 0))
+            reached = max(self.seconds, last - self._header.first_timestamp)
             self.truncated |= (self.duration or 0.0) - reached > MISSING_SECONDS
 
     def _samples(self) -> Iterator[Samples]:
@@ -104,9 +105,8 @@ class AudioReader(Closing):
             except FFmpegError:
                 continue
             for frame in frames:
-                if frame.pts is not None and frame.time_base is not None:
-                    end = frame.pts * frame.time_base + frame.samples / frame.sample_rate
-                    self._last_timestamp = float(end)
+                if frame.pts is not None:
+                    self._last_pts = frame.pts
                 yield frame
 
 

@@ -7,11 +7,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from ..audio import SAMPLE_RATE, Cage
+from ..decoding.attempt import Attempt, Outcome
 from ..decoding.listener import Listener
 from ..decoding.plan import Plan, make_plan
 from ..decoding.station import Station
 from ..errors import InvalidRequest
 from ..models import Models
+from ..scheduler import Lane
 from ..settings import Settings
 from ..uploads import Upload
 from ..windows import LONGEST
@@ -81,14 +83,9 @@ class Transcriber:
             predicted = station.scheduler.predicted_start_seconds(
                 tenant=upload.options.tenant, priority=upload.options.priority
             )
-            with station.scheduler.open(
-                tenant=upload.options.tenant,
-                priority=upload.options.priority,
-                seconds=self._likely_seconds(upload, reading),
-                deadline=upload.options.deadline,
-                in_turn=plan.conditioned or not plan.vad,
-                age=upload.age,
-            ) as lane:
+            seconds = self._likely_seconds(upload, reading)
+            in_turn = plan.conditioned or not plan.vad
+            with _lane(station, upload, seconds, in_turn=in_turn) as lane:
                 yield Started(
                     request_id=request_id,
                     model=model,
@@ -123,16 +120,24 @@ class Transcriber:
             async with self._openings:
                 await reading.open()
             most = LONGEST / SAMPLE_RATE * upload.options.language_detection_segments
-            with station.scheduler.open(
-                tenant=upload.options.tenant,
-                priority=upload.options.priority,
-                seconds=min(most, self._likely_seconds(upload, reading)),
-                deadline=upload.options.deadline,
-                in_turn=True,
-                age=upload.age,
-            ) as lane:
+            seconds = min(most, self._likely_seconds(upload, reading))
+            with _lane(station, upload, seconds, in_turn=True) as lane:
                 listener = Listener(lane, station.step, request_id)
                 with memory_of(model):
                     return await detected_language(reading, listener, plan)
         finally:
             await reading.close()
+
+
+def _lane(
+    station: Station, upload: Upload, seconds: float, *, in_turn: bool
+) -> Lane[Attempt, Outcome]:
+    """A request's place in the queue; raises Overloaded."""
+    return station.scheduler.open(
+        tenant=upload.options.tenant,
+        priority=upload.options.priority,
+        seconds=seconds,
+        deadline=upload.options.deadline,
+        in_turn=in_turn,
+        age=upload.age,
+    )

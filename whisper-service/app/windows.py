@@ -235,9 +235,10 @@ def _cut(
     """
     end = _position(pieces, LONGEST)
     borders = [Span(0, pieces[0].start), *_before(speech, end), Span(end, end)]
-    if is_last and speech and speech[-1].end <= end:
+    said = _before(speech, pieces[-1].end)  # what comes behind the pieces may be known or not yet
+    if is_last and said and said[-1].end <= end:
         borders.pop()
-        end = speech[-1].end
+        end = said[-1].end
     for lowest in (_position(pieces, enough), _position(pieces, least)):
         pauses = [
             Span(max(before.end, lowest), after.start)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from house import DATA
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from worker.audio import SAMPLE_RATE, AudioReader
 from worker.vad import FRAME, Span, SpeechSpans, VadOptions
@@ -104,8 +104,16 @@ def test_speech_is_in_windows_exactly_once_in_order_and_untouched(
     assert np.array_equal(told, speaking & kept)
 
 
+SPEECH_AFTER_THE_LAST_WINDOW = [
+    *((0.0, 1.0), (0.4, 1.0), (0.0, 1.0), (0.4, 27.5)),
+    *((0.0, 11.0), (0.4, 1.0)),
+]
+EVERY_SILENCE_COUNTS = VadOptions(threshold=0.3, min_silence_duration_ms=0)
+
+
 @settings(max_examples=30)
 @given(levels=LEVELS, blocks=st.tuples(st.integers(1, 40), st.integers(41, 3000)), options=OPTIONS)
+@example(levels=SPEECH_AFTER_THE_LAST_WINDOW, blocks=(1, 41), options=EVERY_SILENCE_COUNTS)
 def test_how_samples_come_in_blocks_makes_no_difference(
     levels: list[tuple[float, float]], blocks: tuple[int, int], options: VadOptions
 ) -> None:

@@ -19,7 +19,7 @@ SHORT = ((8.0, 14), (10.0, 11), (13.0, 8))  # seconds and windows in a batch, of
 FULL = (30.0, 5)
 # Steps that leave the encoder as it is, at less than half the cost: full windows, mostly prompted and
 # mostly to be translated, which is what the decoder finds hardest.
-DECODER_ONLY_SHARE, DECODER_ONLY_PROMPTS, DECODER_ONLY_TRANSLATE = 0.3, 0.7, 0.6
+DECODER_ONLY_SHARE, DECODER_ONLY_PROMPTS, DECODER_ONLY_TRANSLATE = 0.25, 0.7, 0.7
 OFFSET_SHARE = 0.7  # short windows placed later in the 30 s; they teach all positions cheaply
 
 
@@ -28,6 +28,7 @@ class Batch:
     """Windows of one length as tensors; rows are padded with <|endoftext|>."""
 
     samples: Tensor  # (window, sample)
+    sizes: Tensor  # (window,) samples that are of the recording; behind them there is nothing
     inputs: Tensor  # (window, token)
     targets: Tensor  # (window, token), IGNORED where there is no loss
     places: Tensor  # (window, token, 2), -1 where unknown
@@ -63,7 +64,9 @@ class Batches(IterableDataset[Batch]):
         while True:
             begin, end = self.schedule.full_share
             decoder_only = rng.random() < DECODER_ONLY_SHARE
-            composer.prompt_share = DECODER_ONLY_PROMPTS if decoder_only else PROMPT_SHARE
+            prompts = DECODER_ONLY_PROMPTS if decoder_only else PROMPT_SHARE
+            # All or none: a prompt makes every row of its batch longer.
+            composer.prompt_share = float(rng.random() < prompts)
             composer.translate_share = DECODER_ONLY_TRANSLATE if decoder_only else TRANSLATE_SHARE
             full = decoder_only or rng.random() < begin + (end - begin) * self.schedule.progress()
             seconds, count = FULL if full else rng.choice(SHORT)
@@ -90,4 +93,5 @@ def as_batch(windows: list[Window], offset: int) -> Batch:
                 first, end = min(max(place[0], 0), last - 3), min(max(place[1], 3), last)
                 places[row, column] = torch.tensor((first, end))
     spoken = [(row, w.spoken) for row, w in enumerate(windows) if w.spoken is not None]
-    return Batch(samples, inputs, targets, places, spoken, offset)
+    sizes = torch.tensor([window.size for window in windows])
+    return Batch(samples, sizes, inputs, targets, places, spoken, offset)

@@ -35,9 +35,11 @@ def _warped() -> Tensor:
     return torch.stack(warped)
 
 
-def log_mel(samples: Tensor, *, spoiled: bool = False) -> Tensor:
+def log_mel(samples: Tensor, sizes: Tensor | None = None, *, spoiled: bool = False) -> Tensor:
     """Turn samples (batch, sample) into log-mel (batch, mel, frame of 10 ms).
 
+    Behind the first `sizes` samples of each (batch,) features are 0, as faster-whisper fills up a window that the
+    recording does not: no silence, which has other values.
     `spoiled` draws other channels and vocal tracts (VTLP: Jaitly and Hinton, 2013), for the training.
     """
     hann = torch.hann_window(FFT, device=samples.device)
@@ -54,4 +56,8 @@ def log_mel(samples: Tensor, *, spoiled: bool = False) -> Tensor:
         mel = mel * 10 ** curve[:, 0, :, None].to(mel.device)
     log = mel.clamp(min=1e-10).log10()
     log = torch.maximum(log, log.amax((1, 2), keepdim=True) - 8)
-    return (log + 4) / 4
+    mel = (log + 4) / 4
+    if sizes is not None:
+        frames = torch.arange(mel.shape[-1], device=mel.device)
+        mel = mel * (frames < (sizes[:, None] / HOP).ceil())[:, None]
+    return mel

@@ -84,7 +84,7 @@ class Learner:
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the three losses, and the shares of text tokens and of languages that are right."""
         device = self.embedding.device
-        mel = log_mel(batch.samples.to(device), spoiled=True)
+        mel = log_mel(batch.samples.to(device), batch.sizes.to(device), spoiled=True)
         inputs, targets = batch.inputs.to(device), batch.targets.to(device).flatten()
         with torch.autocast(device.type, torch.bfloat16):
             with torch.set_grad_enabled(not batch.decoder_only):

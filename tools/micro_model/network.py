@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .attention import attend
+
 HEAD = 64  # features of one head, in every Whisper
 
 
@@ -53,7 +55,10 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, memory: Tensor | None = None, *, causal: bool = False) -> Tensor:
         """Attend to `memory`, or to itself."""
         q, k, v = self.heads(x, x if memory is None else memory)
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        if causal:
+            mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            mixed = attend(q, k, v)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -65,7 +70,7 @@ class Attention(nn.Module):
         `places` is (batch, token, 2): first and last position of each token, -1 where unknown.
         """
         q, k, v = self.heads(x, memory)
-        mixed = functional.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         loss = _guide(q[:, list(taught)], k[:, list(taught)], places)
         return self.out(mixed.transpose(1, 2).flatten(2)), loss
 

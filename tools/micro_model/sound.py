@@ -99,14 +99,14 @@ def recorded(samples: Samples, rng: np.random.Generator) -> Samples:
     """Return speech as it may arrive: often clean, at times through one or more of the above."""
     if rng.random() < 0.12:
         samples = in_a_room(samples, rng)
-    if rng.random() < 0.12:
+    if rng.random() < 0.16:
         samples = clipped(samples, rng)
     if rng.random() < 0.42:
         samples = with_noise(samples, rng)
     draw = rng.random()
-    if draw < 0.1:
+    if draw < 0.14:
         samples = through_telephone(samples, rng)
-    elif draw < 0.2:
+    elif draw < 0.23:
         samples = through_codec(samples, rng)
     gain = rng.uniform(-1.2, 0.1) if rng.random() < 0.8 else rng.uniform(-3, -1.2)
     samples = samples * np.float32(10**gain)

@@ -45,7 +45,7 @@ HIGHEST_FORMANT = 150  # percent of where it is expected
 UNHEARD_SPEAKERS = ("m5", "f5", "Marco", "belinda")  # only the evaluation hears them
 FLITE_SPEAKERS = ("kal16", "awb", "rms", "slt")  # English alone
 FLITE_SHARE = 0.25
-DRAWN_SHARE = 0.5  # of the other clips: a speaker that is drawn at random, see `drawn_speaker`
+DRAWN_SHARE = 0.65  # of the other clips: a speaker that is drawn at random, see `drawn_speaker`
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def drawn_speaker(rng: random.Random) -> str:
     Mostly each line comes from any of the speakers above; else the numbers are drawn, from the ranges
     that those speakers span.
     """
-    lines = _crossed(rng) if rng.random() < 0.8 else _invented(rng)
+    lines = _crossed(rng) if rng.random() < 0.55 else _invented(rng)
     return "\n".join(["language variant", "gender male", *lines]) + "\n"
 
 
@@ -103,28 +103,28 @@ def _invented(rng: random.Random) -> list[str]:
     lines = [f"pitch {low} {round(low * rng.uniform(1.15, 1.8))}"]
     tract = rng.uniform(0.85, 1.2)
     for formant in range(9):
-        spread = (0.85, 1.18) if rng.random() < 0.75 else (0.6, 1.5)
+        spread = (0.85, 1.18) if rng.random() < 0.6 else (0.6, 1.5)
         frequency = round(100 * tract * rng.uniform(*spread))
         if formant >= 4 and rng.random() < 0.15:
             frequency = rng.randint(0, 40)  # as some speakers do without it
-        height = rng.randint(50, 180) if formant < 4 else rng.randint(10, 140)
+        height = rng.randint(50, 190) if formant < 4 else rng.randint(10, 140)
         shift = rng.randint(-300, 300) if formant and rng.random() < 0.2 else 0  # Hz
-        lines.append(f"formant {formant} {frequency} {height} {rng.randint(45, 180)} {shift}")
+        lines.append(f"formant {formant} {frequency} {height} {rng.randint(20, 180)} {shift}")
     lines += [f"flutter {rng.randint(0, 5)}", f"roughness {rng.randint(0, 4)}"]
     lines += [
         f"voicing {rng.randint(30, 200)}",
         f"consonants {rng.randint(50, 190)} {rng.randint(20, 190)}",
     ]
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         corners = sorted(rng.randint(100, 5000) for _ in range(rng.randint(2, 4)))
         lines.append("tone " + " ".join(f"{corner} {rng.randint(20, 255)}" for corner in corners))
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
         lines.append(f"echo {rng.randint(10, 140)} {rng.randint(5, 80)}")
     if rng.random() < 0.3:
         lines.append("breath " + " ".join(str(rng.randint(0, 8)) for _ in range(8)))
     if rng.random() < 0.3:
         lines.append(f"intonation {rng.randint(1, 4)}")
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
         lines.append("stressAdd " + " ".join(str(rng.randint(-50, 255)) for _ in range(8)))
     if rng.random() < 0.4:
         lines.append("stressAmp " + " ".join(str(rng.randint(12, 40)) for _ in range(8)))

@@ -26,7 +26,7 @@ LOOSE = 6  # and beside one that is guessed
 IGNORED = -100  # a target without a loss
 
 NOTHING_SHARE = 0.06
-LANGUAGE_SHARES = {"en": 0.32, "de": 0.18, "fr": 0.26, "es": 0.24}
+LANGUAGE_SHARES = {"en": 0.29, "de": 0.19, "fr": 0.26, "es": 0.26}
 """Of windows with speech; more for those that are spoken with more accents and voices."""
 TRANSLATE_SHARE = 0.4
 TIMESTAMPS_SHARE = 0.65
@@ -40,6 +40,8 @@ class Window:
     """One training example; `targets` and `places` stand at the token that comes before them."""
 
     samples: sound.Samples
+    size: int
+    """Samples of the recording; behind them a program fills the window up, see `features.log_mel`."""
     inputs: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
@@ -79,14 +81,16 @@ class Composer:
         translate = language != "en" and self.rng.random() < self.translate_share
         timed = self.rng.random() < TIMESTAMPS_SHARE
         samples, sentences = self._conversation(size, language, may_cut=timed and seconds >= 30)
-        window = Window(sound.recorded(samples, self.noise))
+        end = self._end(size, sentences[-1].last * STEP)
+        window = Window(sound.recorded(samples, self.noise), end)
         if self.rng.random() < self.prompt_share:
             self._prompt(window, language, translate, timed)
         self._write(window, sentences, language, translate, timed, offset)
         return window
 
     def _nothing(self, size: int) -> Window:
-        window = Window(sound.nothing_said(size, self.noise), spoken=[])
+        end = self._end(size, size // 3)
+        window = Window(sound.nothing_said(size, self.noise), end, spoken=[])
         language = self.tokens.languages[self.rng.choice(LANGUAGES)]
         head = [tokens.START, language, tokens.TRANSCRIBE]
         if self.rng.random() < TIMESTAMPS_SHARE:
@@ -107,7 +111,8 @@ class Composer:
         clip, said = rng.choice(pool)
         same_voice = rng.random() < 0.5
         at = rng.choice((0.0, rng.uniform(0, 0.4), rng.uniform(0, 1.5)))
-        until = size / sound.SAMPLE_RATE * rng.choice((1.0, 1.0, 1.0, rng.random(), 0.0))
+        filled = rng.choice((1.0, 1.0, 1.0, rng.random(), rng.random(), 0.0))
+        until = filled * size / sound.SAMPLE_RATE
         most = LAST_SENTENCES if size > 8 * sound.SAMPLE_RATE else 2
         while not sentences or (at <= until and len(sentences) < most):
             first, speed = round(at * sound.SAMPLE_RATE / STEP), self._speed()
@@ -132,6 +137,13 @@ class Composer:
             while clip.language != language:
                 clip, said = rng.choice(pool)
         return samples, sentences
+
+    def _end(self, size: int, least: int) -> int:
+        """Return how many samples of a window are of its recording: all, or `least` and a little more."""
+        if least >= size or self.rng.random() < 0.5:
+            return size
+        behind = self.rng.uniform(0, 1) if self.rng.random() < 0.7 else self.rng.uniform(0, 30)
+        return min(size, least + int(behind * sound.SAMPLE_RATE))
 
     def _pause(self) -> float:
         draw = self.rng.random()

@@ -18,7 +18,17 @@ from tools.micro_model.windows import Composer
 
 torch = pytest.importorskip("torch")
 
-from tools.micro_model import average, batches, checkpoint, export, features, learner, muon, network  # noqa: E402
+from tools.micro_model import (  # noqa: E402
+    attention,
+    average,
+    batches,
+    checkpoint,
+    export,
+    features,
+    learner,
+    muon,
+    network,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +80,36 @@ def test_features_are_those_of_faster_whisper() -> None:
     theirs = FeatureExtractor()(audio, padding=0)
     ours = features.log_mel(torch.from_numpy(audio)[None])[0].numpy()
     np.testing.assert_allclose(ours[:, : theirs.shape[1]], theirs[:, : ours.shape[1]], atol=1e-3)
+
+
+def test_behind_the_recording_features_are_what_faster_whisper_fills_up_with() -> None:
+    audio = decode_audio(str(DATA / "short" / "en-1.wav"))
+    samples = torch.from_numpy(np.pad(audio, (0, 480000 - len(audio))))[None].repeat(2, 1)
+    whole, part = features.log_mel(samples, torch.tensor([480000, len(audio)]))
+    assert torch.equal(whole, features.log_mel(samples)[0])
+    frames = -(-len(audio) // features.HOP)
+    assert torch.equal(part[:, :frames], whole[:, :frames])
+    assert not part[:, frames:].any()
+    assert whole[:, frames:].any()
+
+
+def test_attention_in_blocks_and_its_gradients_are_those_of_pytorch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attention, "BLOCK", 200)  # five rows of forty keys
+    q, k, v = (
+        torch.randn(2, 2, size, 64, dtype=torch.bfloat16, requires_grad=True)
+        for size in (13, 40, 40)
+    )
+    goal = torch.randn(2, 2, 13, 64, dtype=torch.bfloat16)
+    ours = attention.attend(q, k, v)
+    theirs = torch.nn.functional.scaled_dot_product_attention(q.float(), k.float(), v.float())
+    torch.testing.assert_close(ours.float(), theirs, atol=0.02, rtol=0.02)
+    for mine, other in zip(
+        torch.autograd.grad(ours, (q, k, v), goal),
+        torch.autograd.grad(theirs, (q, k, v), goal.float()), strict=True
+    ):  # fmt: skip
+        torch.testing.assert_close(mine.float(), other.float(), atol=0.05, rtol=0.05)
 
 
 def test_another_vocal_tract_moves_the_spectrum_and_keeps_its_order() -> None:

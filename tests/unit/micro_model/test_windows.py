@@ -115,6 +115,15 @@ def test_where_nothing_is_said_no_text_is_learnt(
         assert learnt == {tokens.NO_SPEECH, tokens.END}
 
 
+def test_a_recording_ends_behind_what_is_said_often_before_its_window(composer: Composer) -> None:
+    sizes = []
+    for window in drawn(composer, 30):
+        last = max((t for t in window.targets if t >= tokens.FIRST_TIMESTAMP), default=0)
+        assert (last - tokens.FIRST_TIMESTAMP) * windows.STEP <= window.size <= 30 * SECOND
+        sizes.append(window.size)
+    assert 10 < sizes.count(30 * SECOND) < 50
+
+
 def test_the_same_seed_draws_the_same_windows(composer: Composer) -> None:
     clips = [clip for pool in composer.by_language.values() for clip in pool]
     first, second = (Composer(clips, seed=7).window(30) for _ in range(2))

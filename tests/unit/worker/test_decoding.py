@@ -381,10 +381,8 @@ def vocabulary() -> Vocabulary:
 
 def test_hotwords_and_previous_text_share_half_of_the_context(vocabulary: Vocabulary) -> None:
     long = vocabulary.encode(" word" * 400)
-    prompt = vocabulary.prompt(
-        language="en", task="transcribe", previous=long, hotwords="Vienna Poland"
-    )
     names = vocabulary.encode(" Vienna Poland")
+    prompt = vocabulary.prompt(language="en", task="transcribe", previous=long, hotwords=names)
     assert prompt[1 : 1 + len(names)] == names
     assert len(prompt) == 1 + 223 + 3
 

@@ -147,3 +147,24 @@ def test_every_parameter_of_the_vad_reaches_it_under_its_own_name() -> None:
     assert (told.min_speech_duration_ms, told.max_speech_duration_s) == (250, 12.0)
     assert (told.min_silence_duration_ms, told.speech_pad_ms) == (500, 30)
     assert vad_options(VadParameters()).max_speech_duration_s == float("inf")
+
+
+# --- hints --------------------------------------------------------------------------------------
+
+
+def test_hints_become_the_tokens_that_a_window_has_room_for_once(vocabulary: Vocabulary) -> None:
+    settings = Settings(whisper_models=["micro"])
+    long = " ".join(["Vienna"] * 300 + ["Poland"] * 300)
+    asked = Options(prompt=long, hotwords=f"  {long} ", prefix=long)
+    hints = make_plan(asked, settings, vocabulary, "cpu")
+    tokens = vocabulary.encode(f" {long}")
+    assert list(hints.prompt) == tokens[-223:]
+    assert list(hints.hotwords) == tokens[:223]
+    assert list(hints.prefix) == tokens[:112]
+
+
+@pytest.mark.parametrize("blank", [None, "", "  \n"])
+def test_blank_hints_are_none(vocabulary: Vocabulary, blank: str | None) -> None:
+    asked = Options(prompt=blank, hotwords=blank, prefix=blank)
+    hints = make_plan(asked, Settings(whisper_models=["micro"]), vocabulary, "cpu")
+    assert (hints.prompt, hints.hotwords, hints.prefix) == ((), (), ())

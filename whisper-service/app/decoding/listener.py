@@ -61,7 +61,7 @@ class Listener:
         return await asyncio.wrap_future(self._lane.submit(attempt))
 
     async def listen(
-        self, sound: Sound, plan: Plan, *, previous: Sequence[int] = (), prefix: str | None = None
+        self, sound: Sound, plan: Plan, *, previous: Sequence[int] = (), prefix: Sequence[int] = ()
     ) -> Outcome:
         """The text of a window, from the first temperature that is good enough, or the best of all.
 

@@ -53,7 +53,7 @@ class Context:
     said: list[int] = field(default_factory=list)
     """Tokens that the next window is told, the prompt among them."""
     last_speech: float = 0.0
-    prefix: str | None = None
+    prefix: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ async def hear_passage(
     """Yield the segments of each look, and the frame up to which the passage is done."""
     seek = heard = 0
     while (sound := await source.read(seek, heard=heard)) is not None:
-        prefix, context.prefix = context.prefix, None
+        prefix, context.prefix = context.prefix, ()
         outcome = await listener.listen(sound, plan, previous=context.said, prefix=prefix)
         if plan.language is None and not plan.options.multilingual and outcome.languages:
             plan = plan.in_language(next(iter(outcome.languages)))

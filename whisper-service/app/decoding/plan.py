@@ -10,7 +10,7 @@ from ..wire import Options, VadParameters
 from .attempt import Recipe, Thresholds
 from .ladder import temperatures
 from .language import ENGLISH_ONLY, choose_language
-from .vocabulary import PROMPT_TOKENS, Vocabulary
+from .vocabulary import PREFIX_TOKENS, PROMPT_TOKENS, Vocabulary
 
 FULL_FRAMES = 3000
 """Mel frames of a window of 30 s."""
@@ -42,8 +42,8 @@ class Plan:
     temperatures: tuple[float, ...]
     thresholds: Thresholds
     prompt: tuple[int, ...]
-    hotwords: str | None
-    prefix: str | None
+    hotwords: tuple[int, ...]
+    prefix: tuple[int, ...]
     recipe: Recipe
 
     def in_language(self, language: str) -> "Plan":
@@ -100,9 +100,9 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary, devi
             log_prob=options.log_prob_threshold,
             no_speech=options.no_speech_threshold,
         ),
-        prompt=_tokens(options.prompt, vocabulary),
-        hotwords=_text(options.hotwords),
-        prefix=_text(options.prefix),
+        prompt=_tokens(options.prompt, vocabulary)[-PROMPT_TOKENS:],
+        hotwords=_tokens(options.hotwords, vocabulary)[:PROMPT_TOKENS],
+        prefix=_tokens(options.prefix, vocabulary)[:PREFIX_TOKENS],
         recipe=Recipe(
             kind="decode",
             frames=FULL_FRAMES,
@@ -139,14 +139,10 @@ def _expects_english(options: Options) -> bool:
     return choose_language([ENGLISH_ONLY], options).is_expected
 
 
-def _text(value: str | None) -> str | None:
+def _tokens(text: str | None, vocabulary: Vocabulary) -> tuple[int, ...]:
     """Blank means none: a truthy blank would drop opening words."""
-    return value.strip() or None if value else None
-
-
-def _tokens(prompt: str | None, vocabulary: Vocabulary) -> tuple[int, ...]:
-    text = _text(prompt)
-    return tuple(vocabulary.encode(" " + text)[-PROMPT_TOKENS:]) if text else ()
+    stripped = (text or "").strip()
+    return tuple(vocabulary.encode(" " + stripped)) if stripped else ()
 
 
 def vad_options(parameters: VadParameters) -> VadOptions:

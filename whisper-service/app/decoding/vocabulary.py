@@ -63,19 +63,18 @@ class Vocabulary:
         language: str,
         task: str,
         previous: Sequence[int] = (),
-        hotwords: str | None = None,
-        prefix: str | None = None,
+        hotwords: Sequence[int] = (),
+        prefix: Sequence[int] = (),
         timestamps: bool = True,
     ) -> list[int]:
         """The tokens before a window's text, as the reference puts them together.
 
-        Hotwords and previous text share PROMPT_TOKENS; what is oldest goes first.
+        Hotwords, at most PROMPT_TOKENS, and previous text share that room; what is oldest goes first.
+        Beside a prefix, at most PREFIX_TOKENS, hotwords do not count.
         """
         tokenizer = self.tokenizer(language, task)
         prompt: list[int] = []
-        hints: list[int] = []
-        if hotwords and not prefix:
-            hints = tokenizer.encode(" " + hotwords.strip())[:PROMPT_TOKENS]
+        hints = () if prefix else hotwords
         if previous or hints:
             room = PROMPT_TOKENS - len(hints)
             prompt = [tokenizer.sot_prev, *hints, *(list(previous)[-room:] if room else [])]
@@ -85,7 +84,7 @@ class Vocabulary:
         if prefix:
             if timestamps:
                 prompt.append(tokenizer.timestamp_begin)
-            prompt += tokenizer.encode(" " + prefix.strip())[:PREFIX_TOKENS]
+            prompt += prefix
         return prompt
 
     def encode(self, text: str) -> list[int]:

@@ -128,9 +128,7 @@ class Work:
 
     async def _window(self, window: Window, encoded: Any, *, is_first: bool) -> Done:
         """One window that depends on no other."""
-        context = Context(
-            said=list(self.plan.prompt), prefix=self.plan.prefix if is_first else None
-        )
+        context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix if is_first else ())
         source = WindowSource(window, encoded)
         segments: list[Said] = []
         async for said, _ in hear_passage(source, self.listener, self.plan, context):

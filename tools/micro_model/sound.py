@@ -27,9 +27,9 @@ def noise(size: int, rng: np.random.Generator) -> Samples:
 
 
 def with_noise(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Add noise at 4 to 30 dB below the speech."""
+    """Add noise at 3 to 25 dB below the speech."""
     power = float((samples**2).sum()) / max(1, int(np.count_nonzero(samples)))
-    level = np.sqrt(power / 10 ** (rng.uniform(4, 30) / 10))
+    level = np.sqrt(power / 10 ** (rng.uniform(3, 25) / 10))
     return samples + noise(len(samples), rng) * np.float32(level)
 
 
@@ -101,7 +101,7 @@ def recorded(samples: Samples, rng: np.random.Generator) -> Samples:
         samples = in_a_room(samples, rng)
     if rng.random() < 0.16:
         samples = clipped(samples, rng)
-    if rng.random() < 0.42:
+    if rng.random() < 0.58:
         samples = with_noise(samples, rng)
     draw = rng.random()
     if draw < 0.14:

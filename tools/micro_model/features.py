@@ -1,5 +1,6 @@
 """Whisper's log-mel spectrogram in PyTorch, for batches, with a random channel in training."""
 
+import itertools
 from functools import cache
 
 import torch
@@ -7,14 +8,15 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from torch import Tensor
 from torch.nn import functional
 
+from .sound import SAMPLE_RATE
+
 FFT, HOP, MELS = 400, 160, 80
 CHANNEL_SHARE = 0.5
 # How far a random channel bends the spectrum and tilts it from end to end, standard deviations.
 CHANNEL_DECADES, TILT_DECADES = 0.35, 0.9
-WARP_SHARE = 0.4
-WARPS = torch.linspace(
-    0.86, 1.16, 13
-).tolist()  # vocal tracts shorter and longer than the speaker's
+WARP_SHARE = 0.5
+WARPS = torch.linspace(0.82, 1.2, 7).tolist()  # tracts shorter and longer than the speaker's
+WARP_FROM, WARP_TO = 500.0, 3000.0  # Hz; below and above, a tract is as long as another one each
 
 
 @cache
@@ -24,12 +26,16 @@ def _filters() -> Tensor:
 
 @cache
 def _warped() -> Tensor:
-    """Return filters (warp, mel, bin) that hear a voice as if its vocal tract had another length."""
+    """Return filters (warp, mel, bin) that hear a voice as if its vocal tract had another length.
+
+    Throat and mouth apart: low formants move by one of WARPS, high ones by another, those between by both.
+    """
     filters = _filters()
     bins = torch.arange(filters.shape[1])
+    high = ((bins * SAMPLE_RATE / FFT - WARP_FROM) / (WARP_TO - WARP_FROM)).clamp(0, 1)
     warped = []
-    for warp in WARPS:
-        at = (bins * warp).clamp(max=bins[-1])
+    for throat, mouth in itertools.product(WARPS, WARPS):
+        at = (bins * (throat + (mouth - throat) * high)).clamp(max=bins[-1])
         low = at.floor().long().clamp(max=len(bins) - 2)
         warped.append(torch.lerp(filters[:, low], filters[:, low + 1], at - low))
     return torch.stack(warped)
@@ -47,7 +53,7 @@ def log_mel(samples: Tensor, sizes: Tensor | None = None, *, spoiled: bool = Fal
     power = torch.view_as_real(spectrum).square().sum(-1)
     filters = _filters()
     if spoiled and torch.rand(()) < WARP_SHARE:
-        filters = _warped()[torch.randint(len(WARPS), (len(samples),))]
+        filters = _warped()[torch.randint(len(WARPS) ** 2, (len(samples),))]
     mel = filters.to(samples.device) @ power
     if spoiled and torch.rand(()) < CHANNEL_SHARE:
         knots = torch.randn(len(samples), 1, 5) * CHANNEL_DECADES

@@ -112,13 +112,17 @@ def test_attention_in_blocks_and_its_gradients_are_those_of_pytorch(
         torch.testing.assert_close(mine.float(), other.float(), atol=0.05, rtol=0.05)
 
 
-def test_another_vocal_tract_moves_the_spectrum_and_keeps_its_order() -> None:
-    power = torch.zeros(201)
-    power[40] = 1.0
-    loudest = [int((filters @ power).argmax()) for filters in features._warped()]
-    plain = int((features._filters() @ power).argmax())
-    assert loudest == sorted(loudest)
-    assert loudest[0] < plain < loudest[-1]
+def test_another_vocal_tract_moves_low_and_high_formants_each_by_its_own() -> None:
+    power = torch.zeros(201, 2)
+    power[10, 0] = power[100, 1] = 1.0  # 400 Hz and 4 kHz
+    loudest = (features._warped() @ power).argmax(1).reshape(len(features.WARPS), -1, 2)
+    plain = (features._filters() @ power).argmax(0)
+    for throat in loudest:
+        assert (throat[:, 0] == throat[0, 0]).all()
+        assert throat[0, 1] < plain[1] < throat[-1, 1]
+    for mouth in loudest.transpose(0, 1):
+        assert (mouth[:, 1] == mouth[0, 1]).all()
+        assert mouth[0, 0] < plain[0] < mouth[-1, 0]
 
 
 def test_the_guide_is_lower_where_attention_falls_on_the_known_places() -> None:

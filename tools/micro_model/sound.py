@@ -16,12 +16,15 @@ Samples = NDArray[np.floating[Any]]
 
 
 def noise(size: int, rng: np.random.Generator) -> Samples:
-    """Return noise of power 1, white or leaning to the low end (up to 1/f^1.6 in power)."""
+    """Return noise of power 1, white or leaning to the low end (up to 1/f^1.6 in power) or the high one (f).
+
+    To a dull voice white noise is what the last is to a clear one.
+    """
     white = rng.standard_normal(size, dtype=np.float32)
-    if rng.random() < 0.5:
+    if rng.random() < 0.35:
         return white
     spectrum = np.fft.rfft(white[: 1 << 15])
-    spectrum /= np.maximum(1, np.arange(len(spectrum))) ** rng.uniform(0, 0.8)
+    spectrum /= np.maximum(1, np.arange(len(spectrum))) ** rng.uniform(-0.5, 0.8)
     block = np.fft.irfft(spectrum)
     return np.resize(block / (block.std() + 1e-9), size).astype(np.float32)
 

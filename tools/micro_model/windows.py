@@ -26,7 +26,7 @@ LOOSE = 6  # and beside one that is guessed
 IGNORED = -100  # a target without a loss
 
 NOTHING_SHARE = 0.06
-LANGUAGE_SHARES = {"en": 0.29, "de": 0.19, "fr": 0.26, "es": 0.26}
+LANGUAGE_SHARES = {"en": 0.29, "de": 0.23, "fr": 0.27, "es": 0.21}
 """Of windows with speech; more for those that are spoken with more accents and voices."""
 TRANSLATE_SHARE = 0.4
 TIMESTAMPS_SHARE = 0.65

@@ -27,7 +27,7 @@ IGNORED = -100  # a target without a loss
 
 NOTHING_SHARE = 0.06
 LANGUAGE_SHARES = {"en": 0.29, "de": 0.23, "fr": 0.27, "es": 0.21}
-"""Of windows with speech; more for those that are spoken with more accents and voices."""
+"""Of windows with speech; more for those with many accents, and for those that were worst heard lately."""
 TRANSLATE_SHARE = 0.4
 TIMESTAMPS_SHARE = 0.65
 PROMPT_SHARE = 0.4

@@ -98,8 +98,6 @@ def environment(given: Mapping[str, str | None]) -> dict[str, str]:
             given["API_KEY"] or ""
         )  # empty turns authentication off: not the same as unset
     env.setdefault("WHISPER_MODELS", "micro")
-    names = [name.strip().split("@")[0] for name in env["WHISPER_MODELS"].split(",")]
-    env.setdefault("ALLOWED_MODELS", ",".join(name for name in names if name))
     env.setdefault("SERVICE_HOST", "127.0.0.1")  # the gateway is the only entry
     env.setdefault("API_GATEWAY_HOST", "0.0.0.0")
     with ExitStack() as probes:  # both held until both are known, so that two free ones differ
@@ -115,7 +113,8 @@ def environment(given: Mapping[str, str | None]) -> dict[str, str]:
 def greeting(base: str, env: Mapping[str, str]) -> str:
     """How to use what runs: address, key, and a curl line that works when pasted."""
     key = env.get("API_KEY", "change-me")
-    model = env["ALLOWED_MODELS"].split(",")[0].strip()
+    models = env.get("ALLOWED_MODELS") or env["WHISPER_MODELS"]
+    model = models.split(",")[0].partition("@")[0].strip()
     curl = ["curl", f"{base}/transcribe/{model}"]
     if key:
         curl += ["-H", f"Authorization: Bearer {key}"]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from .errors import InvalidRequest, NotImplementedYet
+from .errors import InvalidRequest, MissingField, NotImplementedYet
 from .fields import GATEWAYS_OWN, Fields
 from .formats.openai import Granularity
 from .formats.style import SubtitleStyle, read_style, with_words
@@ -26,12 +26,6 @@ LISTS = frozenset({"languages", "suppress_tokens"})
 MAX_SPEAKERS = 4
 
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,", re.ASCII)
-
-
-class MissingField(InvalidRequest):
-    """Something is missing that may still come, since fields may follow the file."""
-
-    code = "missing_required_parameter"
 
 
 class ServerVad(BaseModel):

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AliasChoices,
     ByteSize,
     Field,
     HttpUrl,
@@ -32,7 +33,9 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
+        hide_input_in_errors=True,  # the input holds secrets
         use_attribute_docstrings=True,
+        validate_by_name=True,
     )
 
     api_gateway_host: str = "0.0.0.0"
@@ -41,8 +44,11 @@ class Settings(BaseSettings):
     """Port that the gateway listens on."""
     api_key: SecretStr = Field(default_factory=lambda: _Key().api_key)
     """Bearer key that clients must show; empty turns the check off."""
-    allowed_models: Names = ["small", "medium", "large-v3", "large-v3-turbo"]
-    """Models that clients may use; others are 404."""
+    allowed_models: Names = Field(
+        ["small", "medium", "large-v3", "large-v3-turbo"],
+        validation_alias=AliasChoices("allowed_models", "whisper_models"),
+    )
+    """Models that clients may use; others are 404. Unset, the worker's WHISPER_MODELS where it is known here."""
     model_aliases: dict[str, str] | None = None
     """Other names of allowed models, as JSON; unset, OpenAI's names mean the first allowed model."""
     model_url: HttpUrl = HttpUrl("http://whisper-service:8080")
@@ -86,6 +92,12 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return [name.strip() for name in value.split(",") if name.strip()]
         return value
+
+    @field_validator("allowed_models")
+    @classmethod
+    def _as_served(cls, value: list[str]) -> list[str]:
+        """The worker serves a model under its name alone, whatever revision it was told to fetch."""
+        return [name.partition("@")[0] for name in value]
 
     @field_validator("api_gateway_port", mode="before")
     @classmethod

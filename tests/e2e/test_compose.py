@@ -48,7 +48,6 @@ class Compose:
         self._env = clean_environment(
             VERSION="test",
             WHISPER_MODELS="micro",
-            ALLOWED_MODELS="micro",
             API_KEY="compose-key",
             WORKER_TOKEN="compose-token",
             API_GATEWAY_PORT=self.gateway_port,

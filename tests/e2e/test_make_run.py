@@ -131,19 +131,10 @@ def test_what_is_not_given_suits_one_machine_and_the_shipped_model(serve: Module
     assert env == {
         "PATH": "/bin",
         "WHISPER_MODELS": "micro",
-        "ALLOWED_MODELS": "micro",
         "SERVICE_HOST": "127.0.0.1",
         "API_GATEWAY_HOST": "0.0.0.0",
         "MODEL_URL": f"http://127.0.0.1:{port}",
     }
-
-
-def test_the_gateway_allows_the_models_that_the_worker_has_unless_told(serve: ModuleType) -> None:
-    ports = {"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0"}
-    models = {"WHISPER_MODELS": "small, org/name@v2"}
-    assert serve.environment(ports | models)["ALLOWED_MODELS"] == "small,org/name"
-    told = serve.environment(ports | models | {"ALLOWED_MODELS": "small"})
-    assert told["ALLOWED_MODELS"] == "small"
 
 
 def test_two_free_ports_are_never_the_same(serve: ModuleType) -> None:
@@ -162,6 +153,13 @@ def test_one_port_for_both_is_refused(serve: ModuleType) -> None:
 def test_what_is_not_a_port_is_named(serve: ModuleType, port: str) -> None:
     with pytest.raises(serve.CannotRun, match=f"API_GATEWAY_PORT={port} is not a port"):
         serve.environment({"SERVICE_PORT": "0", "API_GATEWAY_PORT": port})
+
+
+def test_the_printed_curl_line_names_a_model_that_is_allowed(serve: ModuleType) -> None:
+    env = {"API_KEY": "", "WHISPER_MODELS": "org/name@v2, small"}
+    assert "/transcribe/org/name " in serve.greeting("http://127.0.0.1:1", env)
+    allowed = env | {"ALLOWED_MODELS": "small"}
+    assert "/transcribe/small " in serve.greeting("http://127.0.0.1:1", allowed)
 
 
 def test_without_a_key_the_printed_curl_line_sends_none(serve: ModuleType) -> None:

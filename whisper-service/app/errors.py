@@ -5,6 +5,7 @@ The worker owns this file; the gateway holds a byte-for-byte copy, checked by a 
     ServiceError                       500 internal_error
     |- InvalidRequest                  400 invalid_value        (param names the field)
     |  |- UnknownParameter             400 unknown_parameter
+    |  |- MissingField                 400 missing_required_parameter
     |  |- InvalidAudio                 400 invalid_audio
     |  |  `- AudioTooShort             400 audio_too_short
     |  `- UnsupportedMedia             400 unsupported_media_type
@@ -60,6 +61,12 @@ class InvalidRequest(ServiceError):
 
 class UnknownParameter(InvalidRequest):
     code = "unknown_parameter"
+
+
+class MissingField(InvalidRequest):
+    """Something is missing that may still come, since fields may follow the file."""
+
+    code = "missing_required_parameter"
 
 
 class InvalidAudio(InvalidRequest):

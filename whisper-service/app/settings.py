@@ -30,6 +30,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
+        hide_input_in_errors=True,  # the input holds secrets
         use_attribute_docstrings=True,
     )
 
@@ -104,12 +105,13 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Read the settings; ValueError names a WHISPER_* variable that does not exist.
 
-    WHISPER_SERVICE_* are none: Kubernetes sets them beside a Service of the documented name.
+    Those are none that Kubernetes sets beside a Service whose name begins with "whisper".
     """
     given = {**dotenv_values(".env"), **os.environ}
     known = {name.upper() for name in Settings.model_fields}
-    ours = (n for n in given if re.match("WHISPER_(?!SERVICE_)", n, re.IGNORECASE))
-    unknown = sorted(n for n in ours if n.upper() not in known)
+    of_kubernetes = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_|$)")
+    ours = (name for name in given if name.upper().startswith("WHISPER_"))
+    unknown = sorted(n for n in ours if n.upper() not in known and not of_kubernetes.search(n))
     if unknown:
         raise ValueError(f"Unknown settings: {', '.join(unknown)}")
     return Settings()

@@ -16,9 +16,11 @@ from ..errors import (
     InvalidAudio,
     InvalidKey,
     InvalidRequest,
+    MissingField,
     MissingKey,
     ModelNotFound,
     ModelPending,
+    ModelUnavailable,
     NotImplementedYet,
     Overloaded,
     RequestTimeout,
@@ -46,13 +48,11 @@ def upload_body(fields: dict[str, Any], required: tuple[str, ...] = ("file",)) -
     return documented_form({**options, **layout, **fields}, required)
 
 
-ERRORS = documented(
+_ERRORS = (
     InvalidRequest("beam_size: Input should be less than or equal to 20", param="beam_size"),
     UnknownParameter("Unknown parameter: 'colour'", param="colour"),
     InvalidAudio("The file is empty", param="file"),
     UnsupportedMedia("Not an audio or video file that can be read", param="file"),
-    MissingKey("Missing bearer token"),
-    InvalidKey("Invalid token"),
     ModelNotFound("The model 'x' does not exist or you do not have access to it.", param="model"),
     RequestTimeout("The request took too long to arrive"),
     FileTooLarge("The upload is larger than the limit of 1073741824 bytes", param="file"),
@@ -62,17 +62,18 @@ ERRORS = documented(
     WorkerUnreachable("The model service cannot be reached"),
     Overloaded("Too many requests are waiting"),
     ModelPending("The model 'large-v3' is still being fetched", param="model"),
+    ModelUnavailable("The model 'large-v3' could not be loaded", param="model"),
     WorkerTimeout("The model service gave no sign of life in time"),
     StorageFull("The server has no room left for uploads"),
 )
-OPENAI_ERRORS = {
-    **{status: response for status, response in ERRORS.items() if status != 403},
-    **documented(
-        MissingKey("You didn't provide an API key."),
-        IncorrectKey("Incorrect API key provided."),
-    ),
-    **documented(NotImplementedYet("diarized_json is not served", param="response_format")),
-}
+ERRORS = documented(*_ERRORS, MissingKey("Missing bearer token"), InvalidKey("Invalid token"))
+OPENAI_ERRORS = documented(
+    *_ERRORS,
+    MissingField("The field 'model' is missing", param="model"),
+    MissingKey("You didn't provide an API key."),
+    IncorrectKey("Incorrect API key provided."),
+    NotImplementedYet("diarized_json is not served", param="response_format"),
+)
 
 _STRINGS = {"type": "array", "items": {"type": "string"}}
 _MODEL = {"type": "string", "examples": ["whisper-1", "small"]}

@@ -14,10 +14,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from ..auth import require_openai_key
 from ..deps import check_task, resolve_model, settings_of, worker_of
 from ..edge import until_disconnect
-from ..errors import ModelNotFound, ServiceError, UnknownParameter, error_object
+from ..errors import MissingField, ModelNotFound, ServiceError, UnknownParameter, error_object
 from ..formats import openai as shapes
 from ..formats.subtitles import srt, vtt
-from ..openai_form import Asked, MissingField, OpenAIForm, Task
+from ..openai_form import Asked, OpenAIForm, Task
 from ..sse import DONE, EventStream, comment, data
 from ..uploads import Upload
 from ..wire import (

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from gateway.errors import InvalidRequest, NotImplementedYet
+from gateway.errors import InvalidRequest, MissingField, NotImplementedYet
 from gateway.fields import GATEWAYS_OWN, Fields, OptionFields
 from gateway.formats.style import SubtitleStyle
-from gateway.openai_form import Asked, MissingField, OpenAIForm
+from gateway.openai_form import Asked, OpenAIForm
 from gateway.wire import Options
 from house import ROOT
 

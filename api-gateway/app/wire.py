@@ -145,9 +145,9 @@ class Options(BaseModel):
     deadline: float | None = Field(None, gt=0)
     """Seconds; a request that cannot end by then is refused at once."""
     tenant: str = Field("", max_length=256)
-    """Who shares the worker fairly with others; set by the gateway alone."""
+    """Who shares the worker fairly with others, as the worker's caller tells it; no client may."""
     priority: Literal["live", "interactive", "bulk"] = "interactive"
-    """Class in the queue; set by the gateway alone."""
+    """Class in the queue, as the worker's caller tells it; no client may."""
 
 
 DETECTION_OPTIONS = frozenset(

@@ -16,11 +16,13 @@ from worker.decoding.attempt import Outcome
 from worker.decoding.listener import Listener, Sound
 from worker.decoding.passage import Context, hear_passage
 from worker.decoding.plan import Plan, make_plan
-from worker.decoding.sources import FileSource
+from worker.decoding.sources import FileSource, WindowSource
 from worker.decoding.station import Station
 from worker.decoding.vocabulary import Vocabulary
 from worker.settings import Settings
 from worker.transcribe.segments import Clock, wire_segment
+from worker.vad import Span
+from worker.windows import Window
 from worker.wire import Options, Segment
 
 FRAMES_THAT_FIT = 700
@@ -252,6 +254,45 @@ def test_what_is_invented_after_a_silence_is_left_out_of_a_window_of_the_vad(
     )
     assert [segment.text for segment in segments] == [GOOD]
     assert asked == [(0, round(seconds * 100))]
+
+
+def test_a_short_word_behind_what_was_left_out_as_invented_is_heard(station: Station) -> None:
+    """It stood in no text that was taken, although its window was heard to the end."""
+    vocabulary = station.vocabulary
+    outcome = good_then_invented(vocabulary, 6.0, timestamps=False)
+    yes = vocabulary.encode(" Yes.")
+    rest = Outcome(tokens=tuple(yes), alignment=aligned(yes, [0, 5, 10], vocabulary.eot))
+    listener: Any = Scripted(vocabulary, lambda sound: rest if sound.seek else outcome)
+    samples = np.zeros(12 * 16_000, np.float32)
+    spoken = (Span(0, 40_000), Span(188_000, 192_000))
+    window = Window(samples, (Span(0, len(samples)),), spoken)
+    options = Options(
+        language="en",
+        word_timestamps=True,
+        without_timestamps=True,
+        hallucination_silence_threshold=2.0,
+    )
+    plan = make_plan(options, Settings(whisper_models=["micro"]), vocabulary, "cpu")
+
+    async def hear() -> list[str]:
+        passage = hear_passage(WindowSource(window), listener, plan, Context())
+        return [said.text async for some, _ in passage for said in some]
+
+    assert asyncio.run(hear()) == [GOOD, " Yes."]
+
+
+def test_words_that_alignment_puts_at_the_start_of_a_window_do_not_make_it_look_for_ever(
+    station: Station,
+) -> None:
+    """Text that is invented over noise is aligned so."""
+    tokens = station.vocabulary.encode(" Thank you")
+    zero = station.vocabulary.timestamp_begin
+    outcome = Outcome(
+        tokens=(zero, *tokens), alignment=aligned(tokens, [0, 1, 2], station.vocabulary.eot)
+    )
+    segments, asked = told(station, 30.0, outcome)
+    assert asked == [(0, 3000)]
+    assert [segment.text for segment in segments] == [" Thank you"]
 
 
 @pytest.mark.parametrize("log_prob_threshold", [-1.0, 0.0], ids=["sure", "doubtful"])

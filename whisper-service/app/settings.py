@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     whisper_vad_filter: bool = True
     """Skip what is not speech, unless a request says otherwise."""
     whisper_language: Language | None = None
-    """Language of requests that name none; unset detects it."""
+    """Language of requests that name none; unset, and for a model that does not know it, it is detected."""
     whisper_cpu_threads: NonNegativeInt = 0
     """Threads that compute one batch on a CPU; 0 shares out what the container may use."""
     whisper_workers: NonNegativeInt = 0

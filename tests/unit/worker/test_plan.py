@@ -6,6 +6,7 @@ import pytest
 from house import ROOT
 from worker.decoding.plan import Plan, make_plan, vad_options
 from worker.decoding.vocabulary import Vocabulary
+from worker.errors import InvalidRequest
 from worker.settings import Settings, load_settings
 from worker.wire import Options, VadParameters
 
@@ -168,3 +169,18 @@ def test_blank_hints_are_none(vocabulary: Vocabulary, blank: str | None) -> None
     asked = Options(prompt=blank, hotwords=blank, prefix=blank)
     hints = make_plan(asked, Settings(whisper_models=["micro"]), vocabulary, "cpu")
     assert (hints.prompt, hints.hotwords, hints.prefix) == ((), (), ())
+
+
+# --- the language -------------------------------------------------------------------------------
+
+
+def test_the_usual_language_is_none_for_a_model_that_does_not_know_it(
+    vocabulary: Vocabulary,
+) -> None:
+    """One worker serves models of 99 languages and of 100; without this the first refuse every request."""
+    settings = Settings(whisper_models=["micro"], whisper_language="yue")
+    assert not vocabulary.knows("yue")
+    assert make_plan(Options(), settings, vocabulary, "cpu").language is None
+    assert make_plan(Options(language="en"), settings, vocabulary, "cpu").language == "en"
+    with pytest.raises(InvalidRequest, match="does not know the language 'yue'"):
+        make_plan(Options(language="yue"), settings, vocabulary, "cpu")

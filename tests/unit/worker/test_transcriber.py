@@ -12,7 +12,7 @@ from house import ROOT
 from starlette.requests import Request
 from worker import uploads
 from worker.decoding.vocabulary import Vocabulary
-from worker.errors import Overloaded
+from worker.errors import InvalidRequest, Overloaded
 from worker.scheduler import Scheduler
 from worker.settings import Settings
 from worker.transcribe import Transcriber
@@ -167,3 +167,14 @@ def test_a_request_has_come_with_its_first_bytes_and_not_with_its_last(
     upload = asyncio.run(uploads.receive_upload(request, max_bytes=1000, folder=None))
     with upload.file as file:
         assert (file.read(), upload.age) == (b"xyz", 9.0)
+
+
+def test_before_an_upload_only_what_is_known_of_it_is_asked(
+    transcriber: Transcriber, scheduler: Scheduler[Any, Any]
+) -> None:
+    transcriber.admit("micro")
+    with pytest.raises(InvalidRequest, match="no token 999999"):
+        transcriber.admit("micro", Options(suppress_tokens=[999_999]))
+    scheduler.close()
+    with pytest.raises(Overloaded):
+        transcriber.admit("micro")

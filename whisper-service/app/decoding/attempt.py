@@ -69,6 +69,8 @@ class Attempt:
     """For the kind `align`: the text whose tokens are looked for."""
     encoded: Any = None
     """The encoder's output where an earlier attempt has left it."""
+    is_apart: bool = False
+    """Whether no text is wanted of the window, whose steps then say nothing of what others take."""
 
     @property
     def key(self) -> tuple[Recipe, bool]:
@@ -82,8 +84,8 @@ class Attempt:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the window is encoded and decoded; other steps take a fraction of that."""
-        return self.recipe.kind == "decode" and self.encoded is None
+        """Whether the window is decoded, and encoded where a step for its language has not; other steps take less."""
+        return self.recipe.kind == "decode"
 
     def again(self, temperature: float, encoded: Any) -> "Attempt":
         """The same window at the next temperature; what was found out already is kept."""

@@ -55,9 +55,10 @@ class Listener:
         self.on_language: Callable[[dict[str, float]], None] | None = None
         """Told the languages of a window whose language is not known, long before its text is."""
 
-    async def hear(self, sound: Sound, plan: Plan) -> Outcome:
-        """The probability of each language in a window."""
+    async def hear(self, sound: Sound, plan: Plan, *, is_apart: bool = False) -> Outcome:
+        """The probability of each language in a window; `is_apart` when its text is not wanted too."""
         attempt = await self._attempt(sound, plan, recipe=Recipe("hear", plan.recipe.frames))
+        attempt = replace(attempt, is_apart=is_apart)
         return await asyncio.wrap_future(self._lane.submit(attempt))
 
     async def listen(

@@ -29,6 +29,9 @@ SHORTEST_REDONE_FRAMES = 400
 UNHEARD_FRAMES = 200
 """So much sound behind the last word of a window cut by the VAD is heard again, whatever the model says of it:
 models leave the last sentences out at times."""
+LEAST_STEP_FRAMES = 100
+"""A window cut by the VAD whose words all stand before this is not gone on with behind them: alignment puts invented
+words there, and a look each for them would take minutes."""
 _QUIET_SECONDS = 0.2
 
 
@@ -91,12 +94,11 @@ async def hear_passage(
             frames=sound.frames,
         )
         look = _Look(plan, listener, sound, outcome, split, source.end)
-        drafts, seek, context.last_speech = await asyncio.to_thread(
-            look.drafts, context.last_speech
-        )
-        if split.has_unfinished:
+        taken = await asyncio.to_thread(look.taken, context.last_speech)
+        seek, context.last_speech = taken.next_seek, taken.last_speech
+        if split.has_unfinished or taken.has_left_out:
             heard = seek
-        said = list(look.said(drafts))
+        said = list(look.said(taken.drafts))
         _remember(context, said, plan, outcome)
         yield said, seek
 
@@ -114,6 +116,18 @@ def _remember(context: Context, said: Sequence[Said], plan: Plan, outcome: Outco
         context.said = list(plan.prompt)
     elif said:
         context.said = []
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What is taken of a look."""
+
+    drafts: list[Draft]
+    next_seek: int
+    last_speech: float
+    """When the last word ends, in seconds of the passage."""
+    has_left_out: bool = False
+    """Whether text was left out as invented."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,26 +153,25 @@ class _Look:
         """Where the sound ends, in seconds of the passage."""
         return self.sound.seek / FRAMES_PER_SECOND + len(self.sound.samples) / SAMPLE_RATE
 
-    def drafts(self, last_speech: float) -> tuple[list[Draft], int, float]:
-        """Segments, where to go on, and when the last word ends."""
+    def taken(self, last_speech: float) -> _Taken:
+        """Segments with their words, and where to go on."""
         drafts, next_seek = self.split.drafts, self.split.next_seek
         if not self.plan.aligned:
             for draft in drafts:  # of a last frame, only a part may be audio
                 draft.start = min(draft.start, self._sound_end)
                 draft.end = min(draft.end, self._sound_end)
-            return drafts, next_seek, last_speech
+            return _Taken(drafts, next_seek, last_speech)
         self._find_words(last_speech)
         next_seek = self._seek_after_words()
+        has_left_out = False
         threshold = self.plan.options.hallucination_silence_threshold
         if threshold is not None and self.plan.options.word_timestamps:
             drafts, skipped = self._without_invented(threshold, last_speech)
             if skipped is not None:
-                next_seek = skipped
-                if not drafts:
-                    return [], next_seek, last_speech
+                next_seek, has_left_out = skipped, True
         last_speech = _last_word_end(drafts) or last_speech
         self._settle_times(drafts, next_seek)
-        return drafts, next_seek, last_speech
+        return _Taken(drafts, next_seek, last_speech, has_left_out)
 
     def _find_words(self, last_speech: float) -> None:
         vocabulary, alignment = self.listener.vocabulary, self.outcome.alignment
@@ -191,7 +204,8 @@ class _Look:
         in_order = self.plan.options.task != "translate"
         can_be_open = self.plan.timestamps or (self.plan.options.word_timestamps and not vad)
         if can_be_open and not self.split.ends_in_silence:
-            goes_on = frame > begin and (in_order or not vad)
+            least = LEAST_STEP_FRAMES if vad else 1
+            goes_on = frame - begin >= least and (in_order or not vad)
         else:
             rest = begin + self.sound.frames - frame
             goes_on = vad and in_order and rest > UNHEARD_FRAMES < frame - begin

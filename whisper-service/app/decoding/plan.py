@@ -126,10 +126,13 @@ def _language(options: Options, settings: Settings, vocabulary: Vocabulary) -> s
             message = f"The model knows English only, not '{options.language}'"
             raise InvalidRequest(message, param="language")
         return "en"
-    language = options.language or (None if options.languages else settings.whisper_language)
-    if language is not None and not vocabulary.knows(language):
-        raise InvalidRequest(f"The model does not know the language '{language}'", param="language")
-    return language
+    if options.language is not None:
+        if vocabulary.knows(options.language):
+            return options.language
+        message = f"The model does not know the language '{options.language}'"
+        raise InvalidRequest(message, param="language")
+    usual = settings.whisper_language
+    return usual if usual and not options.languages and vocabulary.knows(usual) else None
 
 
 def _expects_english(options: Options) -> bool:

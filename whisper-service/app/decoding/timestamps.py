@@ -34,7 +34,6 @@ class Draft:
     end: float
     tokens: list[int]
     words: list[TimedWord] | None = None
-    logprobs: list[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ class Executor(Generic[J, R]):
 
     def run(self, batch: list[Entry[J]]) -> None:
         """Run a batch and settle each of its windows."""
+        # The parts run behind the `try`: an exception in hand keeps what its frames hold on the device.
+        parts: list[list[Entry[J]]] = []
         try:
             results = self._timed_step(batch)
         except BatchTooLarge as error:
@@ -62,19 +64,19 @@ class Executor(Generic[J, R]):
             half = len(batch) // 2
             self.max_batch_size = max(1, min(self.max_batch_size, half))
             log.warning("out of memory: at most %d windows in a batch now", self.max_batch_size)
-            self.run(batch[:half])
-            self.run(batch[half:])
+            parts = [batch[:half], batch[half:]]
         except Exception as error:
             if len(batch) == 1:
                 log.exception("%s failed", batch[0].job.description)
                 self._settle(batch[0], error)
                 return
             log.warning("a batch of %d failed (%r); trying them one by one", len(batch), error)
-            for entry in batch:
-                self.run([entry])
+            parts = [[entry] for entry in batch]
         else:
             for entry, result in zip(batch, results, strict=True):
                 self._settle(entry, result)
+        for part in parts:
+            self.run(part)
 
     def _timed_step(self, batch: list[Entry[J]]) -> Sequence[R]:
         began = self._clock()
@@ -107,7 +109,8 @@ class Executor(Generic[J, R]):
 
     def _learn(self, batch: Sequence[Entry[J]], seconds: float) -> None:
         whole = sum(entry.job.is_whole and not entry.is_further for entry in batch)
+        apart = sum(entry.job.is_apart for entry in batch)
         if whole == len(batch):
             self._speed.observe(windows=whole, seconds=seconds)
         else:
-            self._speed.observe_further(seconds * (1 - whole / len(batch)))
+            self._speed.observe_further(seconds * (1 - (whole + apart) / len(batch)))

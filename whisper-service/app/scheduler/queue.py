@@ -34,7 +34,11 @@ class Job(Protocol):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it does all that a window takes, and not only a part, so that speed is learned from it."""
+        """Whether it is the one step that every window takes, so that speed is learned from it."""
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the window never comes to that step, so that this one says nothing of others."""
 
     @property
     def description(self) -> str:

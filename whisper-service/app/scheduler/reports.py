@@ -1,4 +1,4 @@
-"""Value objects that the scheduler hands to hooks: the seam from which metrics are made.
+"""Value objects that the scheduler hands to hooks: a seam for metrics.
 
 Hooks are called on the scheduler's threads, so they must be quick; an exception in one is logged and
 goes no further.

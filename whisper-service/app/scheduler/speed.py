@@ -1,7 +1,7 @@
 """How fast the engine is, learned from its steps: predicted waits and expected step times.
 
 A step costs by the window: however short a clip is, the encoder sees 30 s of it. Beside the step that
-does all of a window's work there are others for some windows: a further temperature, a language, words.
+decodes a window there are others for some windows: a further temperature, a language, words.
 """
 
 import math
@@ -29,11 +29,11 @@ class Speed:
         self._lock = threading.Lock()
         self._per_window: float | None = None
         self._further_seconds = 0.0
-        """Of further steps since the last one over whole windows."""
+        """Of further steps since windows were last decoded."""
         self._further_per_window = 0.0
 
     def observe(self, *, windows: int, seconds: float) -> None:
-        """Learn from one step over `windows` windows that did all of their work."""
+        """Learn from one step that decoded `windows` windows."""
         with self._lock:
             new, old = seconds / windows, self._per_window
             self._per_window = new if old is None else old + FORGET * (new - old)
@@ -41,7 +41,7 @@ class Speed:
             self._further_per_window += FORGET * (further - self._further_per_window)
 
     def observe_further(self, seconds: float) -> None:
-        """Learn from a step over windows that had, or will have, one over all of their work."""
+        """Learn from another step over windows that were decoded before, or will be."""
         with self._lock:
             self._further_seconds += seconds
 

@@ -124,6 +124,8 @@ class Work:
     def _own(self, task: "asyncio.Task[Any]") -> "asyncio.Task[Any]":
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # The first window that fails ends the request; asyncio would log those behind it as bugs.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
 
     async def _window(self, window: Window, encoded: Any, *, is_first: bool) -> Done:

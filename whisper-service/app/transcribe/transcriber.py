@@ -40,11 +40,14 @@ class Transcriber:
     _openings: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OPENINGS))
 
     def admit(self, model: str, options: Options | None = None) -> None:
-        """Raise what a request would be refused for if it came now.
+        """Raise what a request would be refused for if it came now, as far as its options are known.
 
         That is what keeps the model from serving, InvalidRequest for what it cannot do, Overloaded.
         """
-        self._prepared(model, options or Options())
+        if options is None:
+            self.models.station(model).scheduler.check()
+        else:
+            self._prepared(model, options)
 
     def _prepared(self, model: str, options: Options, *, age: float = 0.0) -> tuple[Station, Plan]:
         """The model that would serve a request of this age now, and how; raises as `admit` says."""

@@ -6,6 +6,7 @@ The worker owns this file; the gateway holds a byte-for-byte copy, checked by a 
 
 import asyncio
 import errno
+import os
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -154,7 +155,10 @@ async def read_parts(request: Request, max_bytes: int) -> AsyncIterator[Part]:
 
 
 async def store(part: Part, file: BinaryIO) -> int:
-    """Write a part to a file as it arrives; returns its size. Raises StorageFull."""
+    """Write a part to a file as it arrives; returns its size.
+
+    Raises StorageFull once the part has come to its end: who still sends does not read what is answered.
+    """
     size = 0
     waiting = bytearray()
     try:
@@ -166,9 +170,12 @@ async def store(part: Part, file: BinaryIO) -> int:
                 waiting.clear()
         await asyncio.to_thread(_finish, file, bytes(waiting))
     except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageFull("The server has no room left for uploads") from exc
-        raise
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        os.ftruncate(file.fileno(), 0)  # the room that its beginning took is free for others
+        async for _ in part.pieces:
+            pass
+        raise StorageFull("The server has no room left for uploads") from exc
     return size
 
 
@@ -181,7 +188,7 @@ def check_length(request: Request, max_bytes: int) -> None:
     """Raise FileTooLarge when Content-Length already says so."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
 
 
 def _boundary(request: Request) -> bytes:
@@ -197,11 +204,12 @@ async def _limited(stream: AsyncIterator[bytes], max_bytes: int) -> AsyncIterato
     async for piece in stream:
         received += len(piece)
         if received > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large(max_bytes)
         yield piece
 
 
-def _too_large(max_bytes: int) -> FileTooLarge:
+def too_large(max_bytes: int) -> FileTooLarge:
+    """What an upload of more than `max_bytes` is refused with."""
     message = f"The upload is larger than the limit of {max_bytes} bytes"
     return FileTooLarge(message, param="file")
 

@@ -25,7 +25,7 @@ from .errors import (
 )
 from .settings import Settings
 from .transcribe import Transcriber
-from .uploads import Upload, read_admission, receive_upload
+from .uploads import Upload, check_size, read_admission, receive_upload
 from .wire import (
     DETECTION_OPTIONS,
     Admission,
@@ -123,9 +123,10 @@ async def admission(request: Request, model: str) -> Response:
     transcriber: Transcriber = request.app.state.transcriber
     settings: Settings = request.app.state.settings
     options = read_options(asked.options)
-    if asked.size is not None and asked.size > settings.max_upload_bytes:
-        message = f"The upload is larger than the limit of {settings.max_upload_bytes} bytes"
-        raise FileTooLarge(message, param="file")
+    if asked.size is not None:
+        check_size(
+            asked.size, max_bytes=settings.max_upload_bytes, folder=settings.whisper_temp_dir
+        )
     transcriber.admit(model, options)
     return Response(status_code=204)
 

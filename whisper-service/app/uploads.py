@@ -4,6 +4,7 @@ The file has no name (O_TMPFILE, or unlinked at once), so nothing is left behind
 request or the process ends. Decoders need to seek: an m4a may have its index at the end.
 """
 
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -13,8 +14,8 @@ from typing import BinaryIO
 from fastapi import Request
 from pydantic import ValidationError
 
-from .errors import FileTooLarge, InvalidAudio, InvalidRequest
-from .multipart import MAX_FIELD_BYTES, read_parts, store
+from .errors import FileTooLarge, InvalidAudio, InvalidRequest, StorageFull
+from .multipart import MAX_FIELD_BYTES, read_parts, store, too_large
 from .wire import Admission, Options, read_options
 
 
@@ -32,6 +33,14 @@ class Upload:
     def age(self) -> float:
         """Seconds since the first of it came."""
         return time.monotonic() - self.came_at
+
+
+def check_size(size: int, *, max_bytes: int, folder: Path | None) -> None:
+    """Raise FileTooLarge or StorageFull if a request of so many bytes would not be received now."""
+    if size > max_bytes:
+        raise too_large(max_bytes)
+    if size > shutil.disk_usage(folder or tempfile.gettempdir()).free:
+        raise StorageFull("The server has no room left for uploads")
 
 
 async def receive_upload(request: Request, *, max_bytes: int, folder: Path | None) -> Upload:

@@ -23,7 +23,7 @@ FAILED = (
 class FalseWorker:
     """Refuses as often as `refusals` says, else reads the upload and sends `lines`.
 
-    An event among the lines is waited for. With `hang` it falls silent after the last; `streaming`
+    An event among the lines is waited for, and `every_seconds` before each line. With `hang` it falls silent after the last; `streaming`
     is set then, `released` when nobody listens. Its model `micro` transcribes once it is ready.
     """
 
@@ -31,10 +31,12 @@ class FalseWorker:
         self,
         *lines: str | threading.Event,
         hang: bool = False,
+        every_seconds: float = 0.0,
         refusals: tuple[ServiceError, ...] = (),
         model_status: str = "ready",
     ) -> None:
         self.lines, self.hang, self.refusals = lines, hang, list(refusals)
+        self.every_seconds = every_seconds
         self.model: dict[str, object] = {"id": "micro", "status": model_status}
         if model_status == "ready":
             self.model |= {"tasks": ["transcribe"]}
@@ -44,6 +46,7 @@ class FalseWorker:
         self.app.get("/models")(self.models)
         self.app.post("/admission/{model}", status_code=204)(self.admit)
         self.app.post("/transcribe/{model}")(self.transcribe)
+        self.app.post("/detect-language/{model}")(self.transcribe)
 
     async def models(self) -> Response:
         return JSONResponse([self.model])
@@ -62,6 +65,7 @@ class FalseWorker:
     async def stream(self) -> AsyncIterator[str]:
         try:
             for line in self.lines:
+                await asyncio.sleep(self.every_seconds)
                 if isinstance(line, str):
                     yield line
                 else:

@@ -13,12 +13,14 @@ from .errors import RemoteError, WorkerLost, WorkerTimeout, WorkerUnreachable
 from .settings import Settings
 from .wire import (
     Admission,
+    Detected,
     DetectedLanguage,
     Event,
     Failed,
     Finished,
     Health,
     ModelInfo,
+    collect_language,
     parse_event,
 )
 
@@ -103,33 +105,32 @@ class Worker:
         Leaving the block cancels what is still running. The events end with `finished` or `failed`,
         else WorkerLost is raised.
         """
-        with _border():
-            async with self._client.stream(
-                "POST",
-                f"/transcribe/{quote(model)}",
-                content=body,
-                headers={
-                    "Accept": "application/jsonl",
-                    "Content-Type": content_type,
-                    "X-Request-ID": request_id,
-                },
-            ) as answer:
-                await _raise_for_error(answer)
-                async with aclosing(_events(answer)) as events:
-                    yield events
+        path = f"/transcribe/{quote(model)}"
+        async with self._stream(path, body, content_type, request_id) as events:
+            yield events
 
     async def detect_language(
         self, model: str, body: AsyncIterator[bytes], content_type: str, request_id: str
     ) -> DetectedLanguage:
         """Send a multipart body as it arrives, and learn which language is spoken in its file."""
+        path = f"/detect-language/{quote(model)}"
+        async with self._stream(path, body, content_type, request_id) as events:
+            return await collect_language(events)
+
+    @asynccontextmanager
+    async def _stream(
+        self, path: str, body: AsyncIterator[bytes], content_type: str, request_id: str
+    ) -> AsyncIterator[AsyncGenerator[Event, None]]:
+        headers = {
+            "Accept": "application/jsonl",
+            "Content-Type": content_type,
+            "X-Request-ID": request_id,
+        }
         with _border():
-            answer = await self._client.post(
-                f"/detect-language/{quote(model)}",
-                content=body,
-                headers={"Content-Type": content_type, "X-Request-ID": request_id},
-            )
-        await _raise_for_error(answer)
-        return DetectedLanguage.model_validate_json(answer.content)
+            async with self._client.stream("POST", path, content=body, headers=headers) as answer:
+                await _raise_for_error(answer)
+                async with aclosing(_events(answer)) as events:
+                    yield events
 
 
 async def _events(answer: httpx.Response) -> AsyncGenerator[Event, None]:
@@ -142,7 +143,7 @@ async def _events(answer: httpx.Response) -> AsyncGenerator[Event, None]:
             if event is None:
                 continue
             yield event
-            if isinstance(event, Finished | Failed):
+            if isinstance(event, Finished | Failed | Detected):
                 return
     raise WorkerLost("The model service was lost before it had finished")
 

@@ -1,8 +1,12 @@
 """Which language is spoken, asked of both services."""
 
 import pytest
+from false_worker import FAILED, FalseWorker
 from house import DATA
-from running import Running
+from running import Running, serve, serve_gateway
+
+PROGRESS = '{"type":"progress","stage":"detecting","audio_seconds_done":0}\n'
+DETECTED = '{"type":"detected","language":"de","language_probability":0.9}\n'
 
 
 @pytest.fixture(params=["gateway", "worker"])
@@ -30,6 +34,25 @@ def test_nobody_speaking_is_no_language(service: Running) -> None:
     answer = service.post("/detect-language/micro", files={"file": audio})
     assert answer.json()["language"] is None
     assert answer.json()["probabilities"] == {}
+
+
+def test_a_worker_that_is_busy_for_long_is_waited_for_as_long_as_it_shows_signs_of_life() -> None:
+    busy = FalseWorker(PROGRESS, PROGRESS, PROGRESS, DETECTED, every_seconds=0.8)
+    with serve(busy.app) as worker, serve_gateway(worker.url, model_timeout=2) as gateway:
+        answer = gateway.post("/detect-language/micro", files={"file": b"sound"})
+    assert answer.json() == {"language": "de", "language_probability": 0.9, "probabilities": {}}
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [(FAILED, (413, "audio_too_long")), (PROGRESS, (502, "worker_unavailable"))],
+)
+def test_a_worker_that_fails_behind_its_first_sign_of_life_is_heard(
+    last: str, expected: tuple[int, str]
+) -> None:
+    with serve(FalseWorker(PROGRESS, last).app) as worker, serve_gateway(worker.url) as gateway:
+        answer = gateway.post("/detect-language/micro", files={"file": b"sound"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == expected
 
 
 def test_what_is_wrong_is_refused_as_everywhere(gateway: Running) -> None:

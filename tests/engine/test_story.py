@@ -16,11 +16,12 @@ from worker.decoding.step import Step
 from worker.decoding.vocabulary import Vocabulary
 from worker.errors import InvalidAudio, InvalidRequest, Overloaded, RemoteError
 from worker.settings import Settings
-from worker.transcribe import RequestReport, Transcriber, story
+from worker.transcribe import RequestReport, Transcriber, signs
 from worker.transcribe.reading import Reading
 from worker.uploads import Upload
 from worker.windows import Window
 from worker.wire import (
+    DetectedLanguage,
     Event,
     Failed,
     Finished,
@@ -30,6 +31,7 @@ from worker.wire import (
     Started,
     Transcript,
     collect,
+    collect_language,
 )
 
 ONE = "It is on the first floor."
@@ -72,6 +74,14 @@ def events(transcriber: Transcriber, file: str | BinaryIO, **options: Any) -> li
     async def listen() -> list[Event]:
         stream = transcriber.transcribe("micro", upload(file, **options), "test")
         return [event async for event in stream]
+
+    return asyncio.run(listen())
+
+
+def language_of(transcriber: Transcriber, asked: Upload) -> DetectedLanguage:
+    async def listen() -> DetectedLanguage:
+        async with aclosing(transcriber.detect_language("micro", asked, "test")) as stream:
+            return await collect_language(stream)
 
     return asyncio.run(listen())
 
@@ -415,7 +425,7 @@ def test_what_is_cut_off_by_the_token_limit_is_heard_again_in_parts(
 
 
 def test_the_language_of_a_file_is_told_with_all_probabilities(transcriber: Transcriber) -> None:
-    found = asyncio.run(transcriber.detect_language("micro", upload("short/fr-2.wav"), "test"))
+    found = language_of(transcriber, upload("short/fr-2.wav"))
     assert found.language == "fr"
     assert found.language_probability is not None
     assert found.language_probability > 0.9
@@ -425,7 +435,7 @@ def test_the_language_of_a_file_is_told_with_all_probabilities(transcriber: Tran
 
 def test_silence_has_no_language(transcriber: Transcriber) -> None:
     silence = upload("hard/silence-20s.wav")
-    found = asyncio.run(transcriber.detect_language("micro", silence, "test"))
+    found = language_of(transcriber, silence)
     assert (found.language, found.probabilities) == (None, {})
 
 
@@ -434,10 +444,10 @@ def test_a_model_that_knows_nothing_else_hears_english_where_somebody_speaks(
     transcriber: Transcriber,
 ) -> None:
     speech, silence = upload("short/de-1.wav"), upload("hard/silence-20s.wav")
-    found = asyncio.run(transcriber.detect_language("micro", speech, "test"))
+    found = language_of(transcriber, speech)
     assert (found.language, found.language_probability) == ("en", 1.0)
     assert found.probabilities == {"en": 1.0}
-    found = asyncio.run(transcriber.detect_language("micro", silence, "test"))
+    found = language_of(transcriber, silence)
     assert (found.language, found.probabilities) == (None, {})
 
 
@@ -460,7 +470,7 @@ def test_what_means_nothing_without_a_text_is_refused_by_name(
 ) -> None:
     asked = upload("short/en-1.wav", **{name: value})
     with pytest.raises(InvalidRequest, match="means nothing where only the language") as caught:
-        asyncio.run(transcriber.detect_language("micro", asked, "test"))
+        language_of(transcriber, asked)
     assert (caught.value.status, caught.value.param) == (400, name)
 
 
@@ -487,14 +497,14 @@ def test_what_the_language_depends_on_is_taken(
     transcriber: Transcriber, options: dict[str, Any]
 ) -> None:
     asked = upload("short/en-1.wav", **options)
-    assert asyncio.run(transcriber.detect_language("micro", asked, "test")).language == "en"
+    assert language_of(transcriber, asked).language == "en"
 
 
 def test_what_the_vad_would_drop_has_a_language_where_the_vad_is_not_wanted(
     transcriber: Transcriber,
 ) -> None:
     silence = upload("hard/silence-20s.wav", vad_filter=False)
-    found = asyncio.run(transcriber.detect_language("micro", silence, "test"))
+    found = language_of(transcriber, silence)
     assert found.language is not None
 
 
@@ -515,8 +525,16 @@ def test_what_was_heard_before_a_file_broke_is_told(
     assert (last.status, last.message) == (400, "the rest cannot be read")
 
 
+@pytest.mark.parametrize(
+    ("call", "following_types"),
+    [("transcribe", ["segment", "finished"]), ("detect_language", ["detected"])],
+)
 def test_signs_of_life_come_while_a_step_runs_and_stop_when_it_hangs(
-    transcriber: Transcriber, station: Station, monkeypatch: pytest.MonkeyPatch
+    transcriber: Transcriber,
+    station: Station,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    following_types: list[str],
 ) -> None:
     encode, watchdog = station.engine.encode, station.scheduler.watchdog
     entered, gate = threading.Event(), threading.Event()
@@ -527,13 +545,12 @@ def test_signs_of_life_come_while_a_step_runs_and_stop_when_it_hangs(
         return encode(mels, known)
 
     monkeypatch.setattr(station.engine, "encode", held)
-    monkeypatch.setattr(story, "SIGN_OF_LIFE_SECONDS", 0.01)
+    monkeypatch.setattr(signs, "EVERY_SECONDS", 0.01)
 
     async def listen() -> list[str]:
-        async with aclosing(
-            transcriber.transcribe("micro", upload("short/en-1.wav"), "t")
-        ) as events:
-            assert (await anext(events)).type == "started"
+        told_by = getattr(transcriber, call)
+        async with aclosing(told_by("micro", upload("short/en-1.wav"), "t")) as events:
+            assert (await anext(events)).type in ("started", "progress")
             while not entered.is_set():
                 assert (await anext(events)).type == "progress"
             told = [(await anext(events)).type]
@@ -545,7 +562,33 @@ def test_signs_of_life_come_while_a_step_runs_and_stop_when_it_hangs(
             rest = [await following, *[event async for event in events]]
             return [*told, *(event.type for event in rest if not isinstance(event, Progress))]
 
-    assert asyncio.run(listen()) == ["progress", "silence", "segment", "finished"]
+    assert asyncio.run(listen()) == ["progress", "silence", *following_types]
+
+
+def test_a_detection_that_fails_behind_its_first_sign_of_life_says_why(
+    transcriber: Transcriber, station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+
+    def refuse(*args: Any) -> Any:
+        assert gate.wait(60)
+        raise ValueError("a bad window")
+
+    monkeypatch.setattr(station.engine, "encode", refuse)
+    monkeypatch.setattr(signs, "EVERY_SECONDS", 0.01)
+
+    async def listen() -> list[Event]:
+        stream = transcriber.detect_language("micro", upload("short/en-1.wav"), "t")
+        async with aclosing(stream) as events:
+            first = await anext(events)
+            gate.set()
+            return [first, *[event async for event in events]]
+
+    told = asyncio.run(listen())
+    last = told[-1]
+    assert {event.type for event in told[:-1]} == {"progress"}
+    assert isinstance(last, Failed)
+    assert (last.status, last.code) == (500, "internal_error")
 
 
 # --- admission and leaving ----------------------------------------------------------------------

@@ -36,6 +36,7 @@ from .wire import (
     Options,
     Transcript,
     collect,
+    collect_language,
     option_schemas,
     read_options,
 )
@@ -108,10 +109,16 @@ async def transcribe(request: Request, model: str) -> Transcript:
 
 @router.post("/detect-language/{model:path}", openapi_extra=DETECTION, responses=ERRORS)
 async def detect_language(request: Request, model: str) -> DetectedLanguage:
-    """Say which language is spoken in one uploaded file; null when nobody speaks."""
+    """Say which language is spoken in one uploaded file; null when nobody speaks.
+
+    `Accept: application/jsonl` streams progress until it is known, as for a text.
+    """
     transcriber, upload = await _received(request, model)
-    work = transcriber.detect_language(model, upload, request.state.request_id)
-    return await until_disconnect(request, work)
+    events = transcriber.detect_language(model, upload, request.state.request_id)
+    if JSON_LINES not in request.headers.get("accept", ""):
+        return await until_disconnect(request, _language(events))
+    first = await until_disconnect(request, anext(events))
+    return ClosingStream(_lines(first, events), media_type=JSON_LINES)  # type: ignore[return-value]
 
 
 @router.post(
@@ -166,6 +173,11 @@ async def _noted(
 async def _collected(events: AsyncGenerator[Event, None]) -> Transcript:
     async with aclosing(events):
         return await collect(events)
+
+
+async def _language(events: AsyncGenerator[Event, None]) -> DetectedLanguage:
+    async with aclosing(events):
+        return await collect_language(events)
 
 
 async def _lines(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncGenerator[str, None]:

@@ -301,7 +301,21 @@ class Failed(_Reply):
         )
 
 
-Event = Started | Segment | Progress | Finished | Failed
+class DetectedLanguage(_Reply):
+    """Which language is spoken; null when nothing is said. Probabilities of all languages, 0 to 1."""
+
+    language: str | None = None
+    language_probability: float | None = None
+    probabilities: dict[str, float] = {}
+
+
+class Detected(DetectedLanguage):
+    """Last event where the language alone was asked for."""
+
+    type: Literal["detected"] = "detected"
+
+
+Event = Started | Segment | Progress | Finished | Failed | Detected
 _EVENTS = TypeAdapter[Event](Annotated[Event, Field(discriminator="type")])
 _KNOWN = {event.model_fields["type"].default for event in get_args(Event)}
 
@@ -340,12 +354,15 @@ async def collect(events: AsyncIterator[Event]) -> Transcript:
     raise ServiceError("The work ended without a result")
 
 
-class DetectedLanguage(_Reply):
-    """Which language is spoken; null when nothing is said. Probabilities of all languages, 0 to 1."""
-
-    language: str | None
-    language_probability: float | None = None
-    probabilities: dict[str, float] = {}
+async def collect_language(events: AsyncIterator[Event]) -> DetectedLanguage:
+    """The language that the events end with. Raises the failure that they end with instead."""
+    async for event in events:
+        match event:
+            case Failed():
+                raise event.error
+            case Detected():
+                return DetectedLanguage.model_validate(event.model_dump())
+    raise ServiceError("The work ended without a result")
 
 
 class Admission(BaseModel):

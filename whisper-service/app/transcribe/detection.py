@@ -7,11 +7,11 @@ from ..decoding.language import ENGLISH_ONLY, choose_language, is_settled
 from ..decoding.listener import Listener, Sound
 from ..decoding.plan import Plan
 from ..decoding.sources import FileSource
-from ..wire import DetectedLanguage, refuse_text_options
+from ..wire import Detected, refuse_text_options
 from .reading import Reading
 
 
-async def detected_language(reading: Reading, listener: Listener, plan: Plan) -> DetectedLanguage:
+async def detected_language(reading: Reading, listener: Listener, plan: Plan) -> Detected:
     """Hear as many windows as the vote needs; the language is None where nobody speaks.
 
     Raises InvalidRequest for an option that means nothing here.
@@ -23,12 +23,12 @@ async def detected_language(reading: Reading, listener: Listener, plan: Plan) ->
         if is_settled(heard, plan.options):
             break
     if not heard:
-        return DetectedLanguage(language=None)
+        return Detected(language=None)
     language = choose_language(heard, plan.options)
     totals = Counter[str]()
     for one in heard:
         totals.update(one)
-    return DetectedLanguage(
+    return Detected(
         language=language.code,
         language_probability=language.probability,
         probabilities={code: total / len(heard) for code, total in totals.most_common()},

@@ -1,10 +1,9 @@
 """The story of one request that was taken: from its first window to its last event."""
 
-import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
@@ -14,11 +13,10 @@ from ..errors import ModelUnavailable, ServiceError
 from ..scheduler import BatchTooLarge
 from ..wire import Event, Failed, Finished, Progress, Segment
 from .segments import split_at_silence, wire_segment
+from .signs import signs_of_life
 from .strategies import Done, Work
 
 log = logging.getLogger(__name__)
-
-SIGN_OF_LIFE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,20 @@ def memory_of(model: str) -> Iterator[None]:
             "smaller model, fewer of them, or set WHISPER_COMPUTE_TYPE to int8",
             param="model",
         ) from exc
+
+
+def failed(error: Exception) -> Failed:
+    """The last event of a request that failed; what is no ServiceError is a bug, and goes to the log."""
+    if not isinstance(error, ServiceError):
+        log.error("a request failed", exc_info=error)
+        error = ServiceError("Internal server error")
+    return Failed(
+        status=error.status,
+        code=error.code,
+        message=error.message,
+        param=error.param,
+        retryable=error.retryable,
+    )
 
 
 class Story:
@@ -73,7 +85,7 @@ class Story:
             with memory_of(self._model):
                 async with (
                     aclosing(self._work.run()) as work,
-                    aclosing(_signs_of_life(work, SIGN_OF_LIFE_SECONDS)) as steps,
+                    aclosing(signs_of_life(work)) as steps,
                 ):
                     async for done in steps:
                         # What is read waits in the queue, is done, or was dropped as silence.
@@ -87,18 +99,8 @@ class Story:
                             continue  # no sign of life, so that who waits for one can give up
                         yield self._progress()
             yield self._finished()
-        except ServiceError as error:
-            yield Failed(
-                status=error.status,
-                code=error.code,
-                message=error.message,
-                param=error.param,
-                retryable=error.retryable,
-            )
-        except Exception:
-            log.exception("a request failed")
-            bug = ServiceError("Internal server error")
-            yield Failed(status=bug.status, code=bug.code, message=bug.message)
+        except Exception as error:
+            yield failed(error)
         finally:
             await self._work.close()
 
@@ -190,26 +192,3 @@ class Story:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 4)
-
-
-async def _signs_of_life(
-    items: AsyncIterator[Done], every_seconds: float
-) -> AsyncGenerator[Done | None, None]:
-    """Pass items on; None whenever there was none for `every_seconds`."""
-    while True:
-        coming = asyncio.ensure_future(_anext(items))
-        try:
-            while not (await asyncio.wait({coming}, timeout=every_seconds))[0]:
-                yield None
-        finally:
-            if not coming.done():
-                coming.cancel()
-                await asyncio.wait({coming})
-        item = coming.result()
-        if item is None:
-            return
-        yield item
-
-
-async def _anext(items: AsyncIterator[Done]) -> Done | None:
-    return await anext(items, None)

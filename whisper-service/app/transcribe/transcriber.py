@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -17,11 +17,12 @@ from ..scheduler import Lane
 from ..settings import Settings
 from ..uploads import Upload
 from ..windows import LONGEST
-from ..wire import DetectedLanguage, Event, Options, Started
+from ..wire import Detected, Event, Options, Progress, Started
 from .detection import detected_language
 from .length import likely_seconds
 from .reading import Reading
-from .story import RequestReport, Story, memory_of
+from .signs import signs_of_life
+from .story import RequestReport, Story, failed, memory_of
 from .strategies import Work
 
 OPENINGS = 64
@@ -115,8 +116,12 @@ class Transcriber:
 
     async def detect_language(
         self, model: str, upload: Upload, request_id: str
-    ) -> DetectedLanguage:
-        """Say which language is spoken in the first windows that hold speech; closes the upload."""
+    ) -> AsyncGenerator[Event, None]:
+        """Yield progress, then which language is spoken in the first windows that hold speech.
+
+        Closes the upload. What is wrong is raised, or told as `failed` behind the first event.
+        """
+        has_begun = False
         reading = Reading(self.cage, upload.file, max_seconds=self.settings.max_audio_seconds)
         try:
             station, plan = self._prepared(model, upload.options, age=upload.age)
@@ -127,9 +132,23 @@ class Transcriber:
             with _lane(station, upload, seconds, in_turn=True) as lane:
                 listener = Listener(lane, station.step, request_id)
                 with memory_of(model):
-                    return await detected_language(reading, listener, plan)
+                    work = _only(detected_language(reading, listener, plan))
+                    async with aclosing(work), aclosing(signs_of_life(work)) as steps:
+                        async for found in steps:
+                            if found is None and lane.is_stalled:
+                                continue  # no sign of life, so that who waits for one can give up
+                            has_begun = True
+                            yield found or Progress(stage="detecting", audio_seconds_done=0.0)
+        except Exception as error:
+            if not has_begun:
+                raise
+            yield failed(error)
         finally:
             await reading.close()
+
+
+async def _only(work: Awaitable[Detected]) -> AsyncGenerator[Detected, None]:
+    yield await work
 
 
 def _lane(

@@ -26,13 +26,18 @@ Language = Annotated[str, AfterValidator(language_code)]
 
 
 def _read_json(value: Any) -> Any:
-    """Form fields are text: an object is written as JSON."""
     if isinstance(value, str):
         try:
             return json.loads(value)
         except (ValueError, RecursionError) as exc:
             raise ValueError("is not valid JSON") from exc
     return value
+
+
+def _read_object(value: Any) -> Any:
+    """Form fields are text: an object is written as JSON, and null for one of which nothing is set."""
+    read = _read_json(value)
+    return {} if read is None else read
 
 
 def _read_list(value: Any) -> Any:
@@ -120,7 +125,7 @@ class Options(BaseModel):
     """Latest start of a window's first segment, in seconds."""
     vad_filter: bool | None = None
     """Skip what is not speech."""
-    vad_parameters: Annotated[VadParameters, BeforeValidator(_read_json)] = VadParameters()
+    vad_parameters: Annotated[VadParameters, BeforeValidator(_read_object)] = VadParameters()
     """JSON object: how speech is told from silence."""
     word_timestamps: bool = False
     """Add start, end and probability of each word."""

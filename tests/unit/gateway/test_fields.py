@@ -3,6 +3,7 @@
 import pytest
 from gateway.errors import InvalidRequest
 from gateway.fields import OptionFields
+from gateway.wire import Options
 
 
 @pytest.mark.parametrize("name", ["languages", "suppress_tokens", "vad_parameters"])
@@ -12,3 +13,9 @@ def test_what_is_no_json_is_refused_by_name_however_deep_it_goes(name: str, valu
         OptionFields().add(name, value)
     assert caught.value.param == name
     assert caught.value.message == f"{name}: Value error, is not valid JSON"
+
+
+def test_an_object_of_null_is_one_of_which_nothing_is_set() -> None:
+    fields = OptionFields()
+    fields.add("vad_parameters", "null")
+    assert fields.options().vad_parameters == Options().vad_parameters

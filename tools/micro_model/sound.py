@@ -31,7 +31,8 @@ def noise(size: int, rng: np.random.Generator) -> Samples:
 
 def with_noise(samples: Samples, rng: np.random.Generator) -> Samples:
     """Add noise at 3 to 25 dB below the speech."""
-    power = float((samples**2).sum()) / max(1, int(np.count_nonzero(samples)))
+    heard = int((np.abs(samples) > 1e-3 * np.abs(samples).max()).sum())  # not the pauses
+    power = float((samples**2).sum()) / max(1, heard)
     level = np.sqrt(power / 10 ** (rng.uniform(3, 25) / 10))
     return samples + noise(len(samples), rng) * np.float32(level)
 
@@ -89,6 +90,16 @@ def nothing_said(size: int, rng: np.random.Generator) -> Samples:
     return sound * np.float32(10 ** rng.uniform(-1, 0))
 
 
+def dulled(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Let what is high grow weaker, 2 to 10 dB an octave above a corner: a muffled voice or microphone."""
+    spectrum = np.fft.rfft(samples)
+    frequencies = np.arange(len(spectrum)) * SAMPLE_RATE / len(samples)
+    octaves = np.log2(np.maximum(1, frequencies / rng.uniform(300, 2000)))
+    spectrum *= 10 ** (-rng.uniform(2, 10) / 20 * octaves)
+    heard: Samples = np.fft.irfft(spectrum, len(samples)).astype(np.float32)
+    return heard * np.float32(np.abs(samples).max() / (np.abs(heard).max() + 1e-9))
+
+
 def in_a_room(samples: Samples, rng: np.random.Generator) -> Samples:
     """Add a few echoes, 10 to 150 ms late and quieter than what is said."""
     heard = samples.copy()
@@ -100,9 +111,11 @@ def in_a_room(samples: Samples, rng: np.random.Generator) -> Samples:
 
 def recorded(samples: Samples, rng: np.random.Generator) -> Samples:
     """Return speech as it may arrive: often clean, at times through one or more of the above."""
+    if rng.random() < 0.3:
+        samples = dulled(samples, rng)
     if rng.random() < 0.12:
         samples = in_a_room(samples, rng)
-    if rng.random() < 0.16:
+    if rng.random() < 0.24:
         samples = clipped(samples, rng)
     if rng.random() < 0.58:
         samples = with_noise(samples, rng)

@@ -26,11 +26,12 @@ LOOSE = 6  # and beside one that is guessed
 IGNORED = -100  # a target without a loss
 
 NOTHING_SHARE = 0.06
-LANGUAGE_SHARES = {"en": 0.29, "de": 0.23, "fr": 0.27, "es": 0.21}
+LANGUAGE_SHARES = {"en": 0.29, "de": 0.22, "fr": 0.29, "es": 0.2}
 """Of windows with speech; more for those with many accents, and for those that were worst heard lately."""
 TRANSLATE_SHARE = 0.4
 TIMESTAMPS_SHARE = 0.65
 PROMPT_SHARE = 0.4
+CUT_SHARE = 0.6  # of full windows with timestamps; the others end in a pause, as a cutter at pauses leaves them
 
 Place = tuple[int, int] | None
 
@@ -80,7 +81,8 @@ class Composer:
         (language,) = self.rng.choices(*zip(*LANGUAGE_SHARES.items(), strict=True))
         translate = language != "en" and self.rng.random() < self.translate_share
         timed = self.rng.random() < TIMESTAMPS_SHARE
-        samples, sentences = self._conversation(size, language, may_cut=timed and seconds >= 30)
+        may_cut = timed and seconds >= 30 and self.rng.random() < CUT_SHARE
+        samples, sentences = self._conversation(size, language, may_cut=may_cut)
         end = self._end(size, sentences[-1].last * STEP)
         window = Window(sound.recorded(samples, self.noise), end)
         if self.rng.random() < self.prompt_share:

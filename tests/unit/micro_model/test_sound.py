@@ -30,6 +30,7 @@ def power(samples: sound.Samples) -> float:
         sound.clipped,
         sound.through_telephone,
         sound.through_codec,
+        sound.dulled,
         sound.in_a_room,
         sound.recorded,
     ],
@@ -56,6 +57,21 @@ def test_clipping_lowers_the_peak_and_keeps_the_rest(rng: np.random.Generator) -
     after = sound.clipped(tone(440), rng)
     assert 0.04 < np.abs(after).max() < 0.8
     assert np.abs(after - tone(440)).min() == 0
+
+
+def test_noise_is_as_loud_beside_speech_with_long_pauses() -> None:
+    pauses = np.pad(tone(440), (0, 160_000))
+    added, beside = (
+        sound.with_noise(clean, np.random.default_rng(3)) - clean for clean in (tone(440), pauses)
+    )
+    assert power(beside) == pytest.approx(power(added), rel=0.05)
+
+
+def test_a_dull_voice_keeps_what_is_low_and_loses_what_is_high(rng: np.random.Generator) -> None:
+    clear = tone(200) + tone(6000)
+    for _ in range(20):
+        spectrum = np.abs(np.fft.rfft(sound.dulled(clear, rng)))
+        assert 1.2 < spectrum[200] / spectrum[6000] < 10 ** (10 / 20 * 4.4)
 
 
 def test_tones_have_few_frequencies(rng: np.random.Generator) -> None:

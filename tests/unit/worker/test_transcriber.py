@@ -18,7 +18,7 @@ from worker.settings import Settings
 from worker.transcribe import Transcriber
 from worker.transcribe import transcriber as module
 from worker.uploads import Upload
-from worker.wire import Options
+from worker.wire import Options, collect_language
 
 MICRO = ROOT / "whisper-service" / "models" / "micro"
 
@@ -141,10 +141,9 @@ def test_a_detection_that_cannot_end_by_its_deadline_is_refused(
         options = Options(deadline=seconds - 1, language_detection_segments=windows)
         Reading.may_open = asyncio.Event()
         Reading.may_open.set()
+        upload = Upload(io.BytesIO(b"x"), 1, options)
         with pytest.raises(Overloaded, match=f"cannot be met; {seconds}"):
-            asyncio.run(
-                transcriber.detect_language("micro", Upload(io.BytesIO(b"x"), 1, options), "r")
-            )
+            asyncio.run(collect_language(transcriber.detect_language("micro", upload, "r")))
 
 
 def test_a_request_has_come_with_its_first_bytes_and_not_with_its_last(

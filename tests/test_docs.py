@@ -148,6 +148,9 @@ def test_services_in_kubernetes_hide_no_setting_and_are_none(
         monkeypatch.setenv(f"{name}_PORT_8080_TCP", f"tcp://{host}:8080")
     assert load_settings().service_port == 8080
     assert GatewaySettings().api_gateway_port == 8081
+    monkeypatch.setenv("WHISPER_PORT", "9000")
+    with pytest.raises(ValueError, match="Unknown settings: WHISPER_PORT"):
+        load_settings()
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -35,7 +35,6 @@ class Settings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,  # the input holds secrets
         use_attribute_docstrings=True,
-        validate_by_name=True,
     )
 
     api_gateway_host: str = "0.0.0.0"

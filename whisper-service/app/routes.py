@@ -1,9 +1,9 @@
 """The worker's routes that need its secret: transcribe, admission, models."""
 
 import hmac
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -40,6 +40,8 @@ from .wire import (
     option_schemas,
     read_options,
 )
+
+T = TypeVar("T")
 
 JSON_LINES = "application/jsonl"
 bearer = HTTPBearer(auto_error=False, description="WORKER_TOKEN, where it is set")
@@ -101,10 +103,7 @@ async def transcribe(request: Request, model: str) -> Transcript:
     """
     transcriber, upload = await _received(request, model)
     events = _noted(request, transcriber.transcribe(model, upload, request.state.request_id))
-    if JSON_LINES not in request.headers.get("accept", ""):
-        return await until_disconnect(request, _collected(events))
-    first = await until_disconnect(request, anext(events))
-    return ClosingStream(_lines(first, events), media_type=JSON_LINES)  # type: ignore[return-value]
+    return await _answered(request, events, collect)
 
 
 @router.post("/detect-language/{model:path}", openapi_extra=DETECTION, responses=ERRORS)
@@ -115,10 +114,7 @@ async def detect_language(request: Request, model: str) -> DetectedLanguage:
     """
     transcriber, upload = await _received(request, model)
     events = transcriber.detect_language(model, upload, request.state.request_id)
-    if JSON_LINES not in request.headers.get("accept", ""):
-        return await until_disconnect(request, _language(events))
-    first = await until_disconnect(request, anext(events))
-    return ClosingStream(_lines(first, events), media_type=JSON_LINES)  # type: ignore[return-value]
+    return await _answered(request, events, collect_language)
 
 
 @router.post(
@@ -170,14 +166,21 @@ async def _noted(
             yield event
 
 
-async def _collected(events: AsyncGenerator[Event, None]) -> Transcript:
-    async with aclosing(events):
-        return await collect(events)
+async def _answered(
+    request: Request,
+    events: AsyncGenerator[Event, None],
+    collect: Callable[[AsyncIterator[Event]], Awaitable[T]],
+) -> T:
+    """The events as they come where JSON Lines are accepted, else what they add up to."""
 
+    async def collected() -> T:
+        async with aclosing(events):
+            return await collect(events)
 
-async def _language(events: AsyncGenerator[Event, None]) -> DetectedLanguage:
-    async with aclosing(events):
-        return await collect_language(events)
+    if JSON_LINES not in request.headers.get("accept", ""):
+        return await until_disconnect(request, collected())
+    first = await until_disconnect(request, anext(events))
+    return ClosingStream(_lines(first, events), media_type=JSON_LINES)  # type: ignore[return-value]
 
 
 async def _lines(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncGenerator[str, None]:

@@ -103,15 +103,22 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the settings; ValueError names a WHISPER_* variable that does not exist.
-
-    Those are none that Kubernetes sets beside a Service whose name begins with "whisper".
-    """
+    """Read the settings; ValueError names a WHISPER_* variable that does not exist."""
     given = {**dotenv_values(".env"), **os.environ}
     known = {name.upper() for name in Settings.model_fields}
-    of_kubernetes = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_|$)")
-    ours = (name for name in given if name.upper().startswith("WHISPER_"))
-    unknown = sorted(n for n in ours if n.upper() not in known and not of_kubernetes.search(n))
+    ours = {name: value for name, value in given.items() if name.upper().startswith("WHISPER_")}
+    unknown = sorted(
+        name
+        for name, value in ours.items()
+        if name.upper() not in known and not _is_of_kubernetes(name, value or "")
+    )
     if unknown:
         raise ValueError(f"Unknown settings: {', '.join(unknown)}")
     return Settings()
+
+
+def _is_of_kubernetes(name: str, value: str) -> bool:
+    """Whether Kubernetes sets the variable, as it does beside each Service, with names made of that one's."""
+    if re.match(r"WHISPER_(SERVICE_|.*_SERVICE_(HOST|PORT)|(.*_)?PORT_\d+_)", name, re.IGNORECASE):
+        return True
+    return name.upper().endswith("_PORT") and "://" in value

@@ -13,10 +13,10 @@ LAYERS = {
     "gateway": [
         {"languages", "errors"},
         {"wire"},
-        {"settings", "edge", "fields", "formats", "metrics", "logs", "sse"},
+        {"settings", "edge", "fields", "formats", "logs", "sse"},
         {"multipart", "openai_form", "server"},
         {"worker", "uploads", "between"},
-        {"auth", "limits"},
+        {"auth"},
         {"deps"},
         {"routes"},
         {"main"},
@@ -24,7 +24,7 @@ LAYERS = {
     "worker": [
         {"languages", "errors", "closing"},
         {"wire"},
-        {"settings", "edge", "metrics", "logs"},
+        {"settings", "edge", "logs"},
         {"multipart", "server"},
         {"audio", "uploads"},
         {"vad", "mel", "heads"},

@@ -183,7 +183,7 @@ def test_only_the_gateway_is_published_beyond_this_machine() -> None:
 def test_both_services_share_the_workers_secret_in_compose() -> None:
     services = compose()["services"]
     tokens = {services[name]["environment"]["WORKER_TOKEN"] for name in SERVICES}
-    assert tokens == {"${WORKER_TOKEN:-change-me}"}
+    assert tokens == {"${WORKER_TOKEN-change-me}"}
 
 
 def test_the_image_names_are_the_documented_ones() -> None:

@@ -29,11 +29,11 @@ def require_key(
     if not key:
         return
     if given is None:
-        log.warning("%s missing bearer token", request.state.request_id)
+        log.warning("%s Missing bearer token", request.state.request_id)
         raise MissingKey("Missing bearer token", headers={"WWW-Authenticate": "Bearer"})
     # Headers are read as Latin-1, whatever the bytes stand for.
     if not hmac.compare_digest(given.credentials.encode("latin-1"), key.encode()):
-        log.warning("%s invalid token", request.state.request_id)
+        log.warning("%s Invalid token", request.state.request_id)
         raise InvalidKey("Invalid token")
 
 

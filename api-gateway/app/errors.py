@@ -11,7 +11,6 @@ The worker owns this file; the gateway holds a byte-for-byte copy, checked by a 
     |  `- UnsupportedMedia             400 unsupported_media_type
     |- MissingKey                      401 missing_api_key
     |- InvalidKey                      403 invalid_api_key      (401 on /v1)
-    |- InsufficientScope               403 insufficient_scope
     |- NotFound                        404 not_found
     |  `- ModelNotFound                404 model_not_found
     |- MethodNotAllowed                405 method_not_allowed
@@ -87,10 +86,6 @@ class MissingKey(ServiceError):
 
 class InvalidKey(ServiceError):
     status, code = 403, "invalid_api_key"
-
-
-class InsufficientScope(ServiceError):
-    status, code = 403, "insufficient_scope"
 
 
 class NotFound(ServiceError):

@@ -12,7 +12,7 @@ from .errors import InvalidRequest, UnknownParameter
 from .wire import Options, read_options
 
 GATEWAYS_OWN = frozenset({"tenant", "priority"})
-"""Options of the worker that only the gateway sets; to clients they do not exist."""
+"""Options of the worker that no client may set: who it is and how urgent is not its own to say."""
 
 
 class OptionFields:

@@ -136,7 +136,7 @@ class Options(BaseModel):
     languages: Languages | None = None
     """Languages that are expected; see `on_other_language`."""
     on_other_language: Literal["allow", "nearest", "reject"] = "nearest"
-    """What to do when another than `languages` is heard: take it, take the likeliest of them, or 400."""
+    """When another than `languages` is heard: `allow` takes it, `nearest` the likeliest of them, `reject` is 400."""
     language_detection_threshold: float = Field(0.5, ge=0, le=1)
     """Probability from which on one window settles the language."""
     language_detection_segments: int = Field(1, ge=1, le=20)
@@ -144,7 +144,7 @@ class Options(BaseModel):
     multilingual: bool = False
     """Detect the language of every window anew."""
     doubtful: Literal["keep", "flag", "drop"] = "flag"
-    """Segments that may be invented: keep as they are, add `flags` with reasons, or leave out."""
+    """Segments that may be invented: `keep` them as they are, `flag` them with the reasons, or `drop` them."""
     adaptive_window: bool | None = None
     """Encode a short clip at its own length: much faster, with a risk of worse text."""
     deadline: float | None = Field(None, gt=0)

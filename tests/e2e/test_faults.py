@@ -197,8 +197,8 @@ def test_a_file_without_sound_is_refused_and_not_kept(
 def test_who_has_no_key_or_a_wrong_one_is_refused_and_logged_without_it(system: System) -> None:
     assert system.post(SPEECH, key=None).json()["detail"] == "Missing bearer token"
     assert system.post(SPEECH, key="a-guess").json()["detail"] == "Invalid token"
-    assert "missing bearer token" in system.gateway.log
-    assert "invalid token" in system.gateway.log
+    assert "Missing bearer token" in system.gateway.log
+    assert "Invalid token" in system.gateway.log
     assert "a-guess" not in system.gateway.log
     assert KEY not in system.gateway.log
 

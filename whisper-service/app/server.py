@@ -148,7 +148,7 @@ class DeadlineProtocol(H11Protocol):
         return known or new_request_id()
 
 
-def serve(app: FastAPI, *, host: str, port: int, log_level: str, root_path: str = "") -> None:
+def serve(app: FastAPI, *, host: str, port: int, log_level: str) -> None:
     """Run `app` until SIGINT or SIGTERM; running requests get GRACE_SECONDS to end."""
     logging.getLogger("uvicorn.access").disabled = True
     config = uvicorn.Config(
@@ -163,7 +163,6 @@ def serve(app: FastAPI, *, host: str, port: int, log_level: str, root_path: str 
         log_level=log_level.lower(),
         access_log=False,
         server_header=False,
-        root_path=root_path,
     )
     server = uvicorn.Server(config)
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from dotenv import dotenv_values
 from pydantic import (
     ByteSize,
+    DirectoryPath,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -75,8 +76,8 @@ class Settings(BaseSettings):
     """Never ask the hub: models come from the cache or a directory."""
     whisper_cache_dir: Path | None = None
     """Where downloaded models are kept; unset is the hub's own default (HF_HOME)."""
-    whisper_temp_dir: Path | None = None
-    """Where uploads wait while they are transcribed; unset is the system's."""
+    whisper_temp_dir: DirectoryPath | None = None
+    """Folder in which uploads wait while they are transcribed; unset is the system's."""
     whisper_max_queue: PositiveInt = 64
     """Requests that may wait for their first or next window; one more gets 503. So many and one for each window that can run at once may be open."""
     whisper_max_queue_seconds: PositiveFloat = 24 * 3600

@@ -1,6 +1,7 @@
 """The scheduler: who is next, what shares a batch, and that nobody is lost whatever happens."""
 
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -21,8 +22,10 @@ from worker.scheduler import (
     StallReport,
     StepReport,
 )
+from worker.scheduler.executor import Executor
 from worker.scheduler.queue import AGEING_SECONDS, Entry, FairQueue, Place, Priority
 from worker.scheduler.speed import Speed
+from worker.scheduler.watchdog import Watchdog
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,16 @@ def test_interactive_work_goes_before_younger_live_work_after_half_a_minute() ->
     push(queue, queue.open("b", "live"), *clips("live", 2), now=AGEING_SECONDS - 1)
     assert [entry.job.name for entry in queue.take(AGEING_SECONDS - 1, 1)] == ["live0"]
     assert order(queue, now=AGEING_SECONDS) == [["waits"], ["live1"]]
+
+
+def test_files_that_have_waited_long_do_not_go_before_a_clip_of_their_own_class() -> None:
+    queue = FairQueue[Clip]()
+    for n in range(8):
+        push(queue, queue.open("busy", "interactive"), *clips(f"long{n}.", 2, 30.0), now=0.0)
+    assert [entry.job.name for entry in queue.take(0.0, 1)] == ["long0.0"]
+    later = 2 * AGEING_SECONDS
+    push(queue, queue.open("other", "interactive"), Clip("clip", 3.0), now=later)
+    assert [entry.job.name for entry in queue.take(later, 1)] == ["clip"]
 
 
 def test_a_tenant_that_comes_back_stands_where_a_new_one_would() -> None:
@@ -305,6 +318,43 @@ def test_a_batch_that_is_too_large_is_halved_now_and_from_now_on() -> None:
     assert [future.result(30) for future in futures] == [f"text of {n}" for n in range(9)]
     scheduler.close()
     assert scheduler.max_batch_size == 2
+
+
+def test_larger_batches_are_tried_again_ever_more_rarely_where_they_fail() -> None:
+    """One request with many hypotheses must not make all later ones slow."""
+    queue, is_small, failures = FairQueue[Clip](), True, 0
+
+    def step(batch: list[Clip]) -> list[str]:
+        nonlocal failures
+        if is_small and len(batch) > 2:
+            failures += 1
+            raise BatchTooLarge
+        return ["text"] * len(batch)
+
+    executor: Executor[Clip, str] = Executor(
+        step,
+        settle=lambda entry, outcome: None,
+        charge=lambda batch, seconds: 0,
+        speed=Speed(1),
+        watchdog=Watchdog(lambda report: None, time.monotonic),
+        tell=lambda report: None,
+        clock=time.monotonic,
+        max_batch_size=4,
+    )
+    place = queue.open("", "interactive")
+
+    def run(batches: int) -> None:
+        for _ in range(batches):
+            size = executor.max_batch_size
+            executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", size)])
+
+    run(1)
+    assert executor.max_batch_size == 2
+    run(2000)
+    assert failures < 10, "2000 batches, and only a few were too large"
+    is_small = False
+    run(10000)
+    assert executor.max_batch_size == 4
 
 
 def test_what_a_batch_out_of_memory_held_is_free_when_its_halves_run() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import Overloaded, ServiceError
 from .lane import Lane
-from .queue import AGEING_SECONDS
+from .queue import AGEING_SECONDS, class_ranks
 from .reports import RefusalReport
 from .speed import WINDOW_SECONDS, Speed, windows_in
 
@@ -54,23 +54,26 @@ class Load:
 def seconds_before(arrival: Arrival, lanes: Lanes, speed: Speed, now: float) -> float:
     """Predict how long others are served until the arrival's own audio has been.
 
-    Whoever is in a higher class goes first, but only until the arrival has aged into that class,
-    which each of its windows does anew. Within a class everybody gets as much as the arrival does.
+    A higher class goes first, but only until the arrival has aged into it, which each of its windows does
+    anew. Within a class everybody gets as much as the arrival does.
     Of a lower class only what is in flight is waited for, since no step is broken off.
     """
     classes: defaultdict[int, list[Lane[Any, Any]]] = defaultdict(list)
     for lane in lanes:
         if lane.remaining_seconds > 0:
-            classes[lane.place.rank_at(now)].append(lane)
+            classes[lane.place.rank].append(lane)
+    ranks = class_ranks((lane.place for rivals in classes.values() for lane in rivals), now)
+    own = ranks.setdefault(arrival.rank, arrival.rank)
     before = 0.0
-    for rank, rivals in classes.items():
-        if rank > arrival.rank:
+    for name, rivals in classes.items():
+        rank = ranks[name]
+        if rank > own:
             before += speed.predicted_seconds(sum(len(lane.running) for lane in rivals))
             continue
         fair = speed.predicted_seconds(_fair_windows(arrival, rivals))
-        if rank < arrival.rank:
+        if rank < own:
             windows = max(1, windows_in(arrival.seconds))
-            ageing = windows * (arrival.rank - rank) * AGEING_SECONDS
+            ageing = windows * (own - rank) * AGEING_SECONDS
             everything = sum(windows_in(lane.remaining_seconds) for lane in rivals)
             fair = min(fair + ageing, speed.predicted_seconds(everything))
         before += fair

@@ -16,6 +16,10 @@ from .watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
+GOOD_STEPS = 16
+"""So many full batches after the memory was too small, one window more is tried. What filled it may have been
+one request's many hypotheses, or another process. Each time that it is too small again takes twice as many."""
+
 
 class BatchTooLarge(Exception):
     """Raised by a step that ran out of memory: the batch is halved, now and from now on."""
@@ -42,6 +46,8 @@ class Executor(Generic[J, R]):
         """
         self.max_batch_size = max_batch_size
         """Windows that fit into a batch, as far as is known."""
+        self._most = max_batch_size
+        self._good_steps, self._enough_steps = 0, GOOD_STEPS
         self._step = step
         self._settle = settle
         self._charge = charge
@@ -63,6 +69,7 @@ class Executor(Generic[J, R]):
                 return
             half = len(batch) // 2
             self.max_batch_size = max(1, min(self.max_batch_size, half))
+            self._good_steps, self._enough_steps = 0, 2 * self._enough_steps
             log.warning("out of memory: at most %d windows in a batch now", self.max_batch_size)
             parts = [batch[:half], batch[half:]]
         except Exception as error:
@@ -75,8 +82,19 @@ class Executor(Generic[J, R]):
         else:
             for entry, result in zip(batch, results, strict=True):
                 self._settle(entry, result)
+            self._widen(len(batch))
         for part in parts:
             self.run(part)
+
+    def _widen(self, good: int) -> None:
+        """Try larger batches again once many full ones have gone well."""
+        if good < self.max_batch_size or self.max_batch_size == self._most:
+            return
+        self._good_steps += 1
+        if self._good_steps >= self._enough_steps:
+            self._good_steps = 0
+            self.max_batch_size += 1
+            log.info("trying %d windows in a batch again", self.max_batch_size)
 
     def _timed_step(self, batch: list[Entry[J]]) -> Sequence[R]:
         began = self._clock()

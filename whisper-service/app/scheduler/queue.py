@@ -9,7 +9,7 @@ nobody saves up credit by being idle, or by having only less urgent work. Pure: 
 
 import itertools
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -77,6 +77,18 @@ class Place(Generic[J]):
         if not self.entries:
             return self.rank
         return max(0, self.rank - int((now - self.waiting_since) / AGEING_SECONDS))
+
+
+def class_ranks(places: Iterable[Place[Any]], now: float) -> dict[int, int]:
+    """The rank that each class has now: as high as that of its place which has aged most.
+
+    Age decides between classes alone. Inside of one, all who wait for long would go before whoever
+    has been served less.
+    """
+    ranks: dict[int, int] = {}
+    for place in places:
+        ranks[place.rank] = min(ranks.get(place.rank, place.rank), place.rank_at(now))
+    return ranks
 
 
 @dataclass(slots=True, eq=False)
@@ -151,11 +163,12 @@ class FairQueue(Generic[J]):
         candidates = list(self._candidates(batch))
         if not candidates:
             return None
-        top = min(entry.place.rank_at(now) for entry in candidates)
+        ranks = class_ranks((entry.place for entry in candidates), now)
+        top = min(ranks.values())
         best: dict[str, Entry[J]] = {}
         for entry in candidates:
             tenant = entry.place.tenant
-            if entry.place.rank_at(now) == top and (
+            if ranks[entry.place.rank] == top and (
                 tenant not in best or _turn(entry) < _turn(best[tenant])
             ):
                 best[tenant] = entry

@@ -193,6 +193,43 @@ def test_a_short_word_that_the_model_has_begun_and_not_ended_is_heard_again(
     assert [seek for seek, _ in passage.asked] == [0, 900]
 
 
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_what_is_spoken_behind_a_text_that_ends_early_is_heard(
+    station: Station, conditioned: bool
+) -> None:
+    samples = np.zeros(28 * 16_000, np.float32)
+    everywhere = (Span(0, len(samples)),)
+    first = Look([0, 500], [" Good morning."] * 4, False, False, no_speech_prob=0.0, places=[0.36])
+    rest = Look([0, 850], [" Yes."] * 4, False, False, no_speech_prob=0.0, places=[0.9])
+    plan = plan_for(station.vocabulary, condition_on_previous_text=conditioned)
+    window = WindowSource(Window(samples, everywhere, everywhere))
+    passage = heard(window, plan, station.vocabulary, [first, rest])
+    texts = [said.text for _, _, some in passage.looks for said in some]
+    assert texts == [" Good morning.", " Yes."]
+
+
+@pytest.mark.parametrize("word_timestamps", [False, True])
+def test_the_probabilities_of_tokens_do_not_change_where_a_file_is_heard(
+    station: Station, word_timestamps: bool
+) -> None:
+    look = Look([0, 400], [" Good morning."] * 4, True, False, no_speech_prob=0.0, places=[0.5])
+    asked = [
+        heard(
+            file_of(40 * 16_000),
+            plan_for(
+                station.vocabulary,
+                vad_filter=False,
+                word_timestamps=word_timestamps,
+                logprobs=logprobs,
+            ),
+            station.vocabulary,
+            [look],
+        ).asked
+        for logprobs in (False, True)
+    ]
+    assert asked[0] == asked[1]
+
+
 @st.composite
 def windows(draw: Callable[..., Any]) -> Window:
     """At most 30 s in pieces, with silence left out between them and speech in each."""

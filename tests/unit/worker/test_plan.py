@@ -127,6 +127,24 @@ def test_only_windows_of_the_vad_on_cuda_are_text_alone_unless_asked(
     assert plan.aligned is aligned
 
 
+def test_of_a_book_of_a_hint_only_what_can_count_is_read(
+    vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, read = vocabulary.encode, list[int]()
+
+    def watched(text: str) -> list[int]:
+        read.append(len(text))
+        return encode(text)
+
+    monkeypatch.setattr(vocabulary, "encode", watched)
+    book = "word " * 19_000
+    options = Options(prompt=f"{book}the end", hotwords=f"the beginning {book}")
+    made = make_plan(options, Settings(whisper_models=["micro"]), vocabulary, "cpu")
+    assert sum(read) < 25_000
+    assert list(made.prompt[-2:]) == encode(" the end")
+    assert list(made.hotwords[:2]) == encode(" the beginning")
+
+
 def test_the_worker_decides_on_beams_where_the_request_does_not(vocabulary: Vocabulary) -> None:
     settings = Settings(whisper_models=["micro"], whisper_beam_size=2)
     assert make_plan(Options(), settings, vocabulary, "cpu").recipe.beam_size == 2

@@ -55,11 +55,16 @@ class Listener:
         self.on_language: Callable[[dict[str, float]], None] | None = None
         """Told the languages of a window whose language is not known, long before its text is."""
 
-    async def hear(self, sound: Sound, plan: Plan, *, is_apart: bool = False) -> Outcome:
-        """The probability of each language in a window; `is_apart` when its text is not wanted too."""
+    async def hear(
+        self, sound: Sound, plan: Plan, *, is_apart: bool = False, urgent: bool = False
+    ) -> Outcome:
+        """The probability of each language in a window; `is_apart` when its text is not wanted too.
+
+        `urgent` puts it in front of the request's other windows.
+        """
         attempt = await self._attempt(sound, plan, recipe=Recipe("hear", plan.recipe.frames))
         attempt = replace(attempt, is_apart=is_apart)
-        return await asyncio.wrap_future(self._lane.submit(attempt))
+        return await asyncio.wrap_future(self._lane.submit(attempt, urgent=urgent))
 
     async def listen(
         self, sound: Sound, plan: Plan, *, previous: Sequence[int] = (), prefix: Sequence[int] = ()
@@ -121,8 +126,10 @@ class Listener:
         )
         if not plan.is_detected or plan.options.doubtful == "keep" or not is_doubtful:
             return False
-        heard = (await self.hear(replace(sound, encoded=outcome.encoded), plan)).languages
-        code, probability = next(iter(heard.items()))
+        # Its text is at hand, and those of later windows wait for it.
+        sound = replace(sound, encoded=outcome.encoded)
+        heard = await self.hear(sound, plan, urgent=True)
+        code, probability = next(iter(heard.languages.items()))
         return code != plan.language and probability > CLEAR_PROBABILITY
 
     async def _climb(self, attempt: Attempt, plan: Plan) -> Outcome:

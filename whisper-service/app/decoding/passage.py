@@ -155,14 +155,14 @@ class _Look:
 
     def taken(self, last_speech: float) -> _Taken:
         """Segments with their words, and where to go on."""
-        drafts, next_seek = self.split.drafts, self.split.next_seek
+        drafts = self.split.drafts
         if not self.plan.aligned:
             for draft in drafts:  # of a last frame, only a part may be audio
                 draft.start = min(draft.start, self._sound_end)
                 draft.end = min(draft.end, self._sound_end)
-            return _Taken(drafts, next_seek, last_speech)
+            return _Taken(drafts, self._seek_after(drafts[-1].end if drafts else None), last_speech)
         self._find_words(last_speech)
-        next_seek = self._seek_after_words()
+        next_seek = self._seek_after(_last_word_end(drafts))
         has_left_out = False
         threshold = self.plan.options.hallucination_silence_threshold
         if threshold is not None and self.plan.options.word_timestamps:
@@ -191,19 +191,20 @@ class _Look:
             last_speech=last_speech,
         )
 
-    def _seek_after_words(self) -> int:
-        """After an open end, and after a text that ends long before the sound, go on at the last word.
+    def _seek_after(self, end: float | None) -> int:
+        """After an open end, and after a text that ends long before the sound, go on at its last word.
 
-        Without timestamp tokens every end is open, in the reference: in a whole file, where words are asked for.
+        `end` is when that ends, or the last segment where words are not looked for; None without text.
+        In a whole file only where words are asked for, as in the reference; without timestamp tokens every end
+        is open there.
         """
-        end = _last_word_end(self.split.drafts)
         if end is None:
             return self.split.next_seek
         frame, begin, vad = round(end * FRAMES_PER_SECOND), self.sound.seek, self.plan.vad
         # The words of a translation are not in the order of the sound.
         in_order = self.plan.options.task != "translate"
-        can_be_open = self.plan.timestamps or (self.plan.options.word_timestamps and not vad)
-        if can_be_open and not self.split.ends_in_silence:
+        can_be_open = self.plan.timestamps if vad else self.plan.options.word_timestamps
+        if self.plan.aligned and can_be_open and not self.split.ends_in_silence:
             least = LEAST_STEP_FRAMES if vad else 1
             goes_on = frame - begin >= least and (in_order or not vad)
         else:

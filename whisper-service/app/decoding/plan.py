@@ -16,6 +16,8 @@ FULL_FRAMES = 3000
 """Mel frames of a window of 30 s."""
 BUCKETS = (1000, 1500, 2000)
 """Window lengths of the adaptive window, in frames; few, so that short clips share batches."""
+HINT_CHARACTERS = 10_000
+"""More of a prompt than its tokens can hold that count; a book of them would hold up other requests."""
 MARGIN_FRAMES = 200
 """Silence that stays behind the audio in an adaptive window."""
 
@@ -100,9 +102,9 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary, devi
             log_prob=options.log_prob_threshold,
             no_speech=options.no_speech_threshold,
         ),
-        prompt=_tokens(options.prompt, vocabulary)[-PROMPT_TOKENS:],
-        hotwords=_tokens(options.hotwords, vocabulary)[:PROMPT_TOKENS],
-        prefix=_tokens(options.prefix, vocabulary)[:PREFIX_TOKENS],
+        prompt=_tokens((options.prompt or "")[-HINT_CHARACTERS:], vocabulary)[-PROMPT_TOKENS:],
+        hotwords=_tokens((options.hotwords or "")[:HINT_CHARACTERS], vocabulary)[:PROMPT_TOKENS],
+        prefix=_tokens((options.prefix or "")[:HINT_CHARACTERS], vocabulary)[:PREFIX_TOKENS],
         recipe=Recipe(
             kind="decode",
             frames=FULL_FRAMES,
@@ -142,9 +144,9 @@ def _expects_english(options: Options) -> bool:
     return choose_language([ENGLISH_ONLY], options).is_expected
 
 
-def _tokens(text: str | None, vocabulary: Vocabulary) -> tuple[int, ...]:
+def _tokens(text: str, vocabulary: Vocabulary) -> tuple[int, ...]:
     """Blank means none: a truthy blank would drop opening words."""
-    stripped = (text or "").strip()
+    stripped = text.strip()
     return tuple(vocabulary.encode(" " + stripped)) if stripped else ()
 
 

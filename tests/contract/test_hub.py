@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 from house import DATA
-from model_hub import MICRO, Hub, cached_files, model_hub
+from model_hub import COMMIT, MICRO, Hub, cached_files, model_hub
 from processes import PATIENCE, Service, free_port, service, until
 
 SENTENCE = "It is on the first floor."
@@ -106,6 +106,20 @@ def test_a_download_that_was_cut_off_is_taken_up_again(tmp_path: Path) -> None:
             worker.process.wait()
         hub.may_finish.set()
         with service("worker", tmp_path / "second.log", **settings) as worker:
+            assert text_of(worker, "org/micro") == SENTENCE
+
+
+def test_a_download_that_another_program_did_not_finish_is_finished(tmp_path: Path) -> None:
+    """Without its list of files a part of a model in the cache looks like the whole."""
+    repository = tmp_path / "cache" / "hub" / "models--org--micro"
+    part = repository / "snapshots" / COMMIT
+    part.mkdir(parents=True)
+    (part / "config.json").write_bytes((MICRO / "config.json").read_bytes())
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    with model_hub() as hub:
+        settings = hub_settings(hub.url, tmp_path / "cache")
+        with service("worker", tmp_path / "worker.log", **settings) as worker:
             assert text_of(worker, "org/micro") == SENTENCE
 
 

@@ -138,10 +138,12 @@ def _text(file: Path) -> str:
 
 
 def share_threads(cpus: int, *, workers: int = 0, threads: int = 0) -> tuple[int, int]:
-    """Workers and threads of each, so that together they fill `cpus`; 0 means chosen here."""
+    """Workers and threads of each, so that together they fill `cpus` as far as it goes; 0 means chosen here."""
     if not workers:
         least = min(LEAST_WORKERS, cpus)
         workers = max(1, cpus // threads) if threads else max(least, cpus // THREADS_PER_WORKER)
+        if not threads and cpus % workers and cpus % (workers + 1) == 0:
+            workers += 1  # 3 and 9 processors go up into three parts, not into two
     return workers, threads or max(1, cpus // workers)
 
 

@@ -68,14 +68,17 @@ def _fetch(
         "allow_patterns": FILES,
     }
     try:
-        return Path(snapshot_download(**wanted, local_files_only=True))
-    except LocalEntryNotFoundError as exc:
-        if offline:
-            raise ModelUnobtainable(
-                f"{repository} is not in the cache and WHISPER_OFFLINE forbids to fetch it"
-            ) from exc
+        cached = Path(snapshot_download(**wanted, local_files_only=True))
+        if _is_model(cached):  # a download that another program did not finish looks like one
+            return cached
+    except LocalEntryNotFoundError:
+        pass
     except HFValidationError as exc:
         raise ModelUnobtainable(f"'{repository}' is not a hub id like org/name") from exc
+    if offline:
+        raise ModelUnobtainable(
+            f"{repository} is not in the cache and WHISPER_OFFLINE forbids to fetch it"
+        )
     total = _bytes_to_fetch(wanted)
     log.info("fetching %s: %d MB", repository, total / 1e6)
     try:
@@ -112,11 +115,17 @@ def _sentence(repository: str, revision: str | None, error: Exception) -> str:
             return f"{repository} could not be fetched: {type(error).__name__}: {error}"
 
 
+def _is_model(directory: Path) -> bool:
+    """Whether it holds a CTranslate2 model with a tokenizer of its own."""
+    has_tokenizer = (directory / "tokenizer.json").is_file()
+    return ctranslate2.contains_model(str(directory)) and has_tokenizer
+
+
 def _checked(directory: Path, name: str) -> Path:
     """Refuse what is not a CTranslate2 Whisper model with a tokenizer of its own."""
     if not ctranslate2.contains_model(str(directory)):
         raise ModelUnobtainable(f"'{name}' is not a Whisper model in CTranslate2's format")
-    if not (directory / "tokenizer.json").is_file():
+    if not _is_model(directory):
         # faster-whisper would fetch another model's tokenizer, with a vocabulary that may not fit.
         raise ModelUnobtainable(f"'{name}' has no tokenizer.json")
     return directory

@@ -83,6 +83,15 @@ class Settings(BaseSettings):
     whisper_max_queue_seconds: PositiveFloat = 24 * 3600
     """Seconds of audio that may wait; a request beyond it gets 503, unless nothing waits."""
 
+    @field_validator("worker_token")
+    @classmethod
+    def _stripped(cls, value: SecretStr) -> SecretStr:
+        """Without the line end that secrets from files have; refused when nothing else is in it."""
+        given = value.get_secret_value()
+        if given and not given.strip():
+            raise ValueError("is blank; set it to nothing where no secret is wanted")
+        return SecretStr(given.strip())
+
     @field_validator("whisper_models", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -100,7 +109,12 @@ class Settings(BaseSettings):
     def _some(cls, value: list[str]) -> list[str]:
         if not value:
             raise ValueError("at least one model is needed")
-        return list(dict.fromkeys(value))
+        different = list(dict.fromkeys(value))
+        served = [name.partition("@")[0] for name in different]
+        twice = sorted({name for name in served if served.count(name) > 1})
+        if twice:
+            raise ValueError(f"two revisions of {', '.join(twice)}, which is served under one name")
+        return different
 
 
 def load_settings() -> Settings:

@@ -117,7 +117,9 @@ def test_memory_that_does_not_suffice_is_told_from_other_failures(
     [
         (1, {}, (1, 1)),
         (2, {}, (2, 1)),
+        (3, {}, (3, 1)),
         (8, {}, (2, 4)),
+        (9, {}, (3, 3)),
         (32, {}, (4, 8)),
         (8, {"workers": 1}, (1, 8)),
         (8, {"threads": 2}, (4, 2)),

@@ -11,7 +11,6 @@ windows are stacked before they are encoded, as one batch.
 
 import ctypes
 import importlib.util
-import json
 import logging
 import math
 import os
@@ -29,6 +28,7 @@ import numpy.typing as npt
 
 from .heads import with_own_heads
 from .settings import Settings
+from .shape import read_shape
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,8 @@ class Engine:
         """Load from `directory` and warm up; raises EngineError."""
         keep_freed_memory()
         self.name = name
-        self._stand_in = with_own_heads(name, directory)
+        self.shape = read_shape(directory / "model.bin")
+        self._stand_in = with_own_heads(name, directory, self.shape)
         self.directory = Path(self._stand_in.name) if self._stand_in else directory
         candidates = usable_devices(settings)
         for number, (self.device, kind) in enumerate(candidates, 1):
@@ -207,7 +208,8 @@ class Engine:
     def _usual_batch_size(self, threads: int) -> int:
         if self.device == "cpu":
             return CPU_BATCH if threads > 1 else CPU_BATCH_ONE_THREAD
-        return CUDA_BATCH_LARGE if _decoder_layers(self.directory) > LARGE_DECODER else CUDA_BATCH
+        is_large = self.shape is not None and self.shape.decoder_layers > LARGE_DECODER
+        return CUDA_BATCH_LARGE if is_large else CUDA_BATCH
 
     def _warm_up(self, clock: Callable[[], float] = time.monotonic) -> float:
         """Run every call on silence, and return the seconds that a warm pass takes.
@@ -332,9 +334,3 @@ def _together(outputs: list[Any]) -> Any:
     if len(outputs) == 1:
         return outputs[0]
     return _view(np.concatenate([np.asarray(output) for output in outputs]))
-
-
-def _decoder_layers(directory: Path) -> int:
-    """Decoder layers, told by the alignment heads, which lie in the upper half; 0 when unknown."""
-    heads = json.loads((directory / "config.json").read_text()).get("alignment_heads", [])
-    return max((layer + 1 for layer, _ in heads), default=0)

@@ -1,12 +1,9 @@
-"""Makes `tools.micro_model` importable and gives the shipped model, quantized and not."""
+"""The shipped model, quantized and not."""
 
-import sys
 from pathlib import Path
 
 import pytest
 from house import ROOT
-
-sys.path.insert(0, str(ROOT))
 
 
 @pytest.fixture(scope="session")

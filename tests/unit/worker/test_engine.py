@@ -15,6 +15,7 @@ from worker import engine as module
 from worker.engine import Engine, EngineError, OutOfMemory, share_threads, usable_cpus
 from worker.heads import with_own_heads
 from worker.settings import Settings
+from worker.shape import Shape, read_shape
 
 MICRO = ROOT / "whisper-service" / "models" / "micro"
 V1 = "9:name=systemd:/\n3:cpuset:/\n2:cpu,cpuacct:{}\n"
@@ -203,10 +204,11 @@ def test_a_model_gets_heads_of_its_own_where_its_config_names_others(
     for file in MICRO.iterdir():
         (tmp_path / file.name).symlink_to(file)
     config = json.loads((MICRO / "config.json").read_text())
-    assert with_own_heads("micro", tmp_path) is None
+    shape = read_shape(MICRO / "model.bin")
+    assert with_own_heads("micro", tmp_path, shape) is None
     (tmp_path / "config.json").unlink()
     (tmp_path / "config.json").write_text(json.dumps(config | {"alignment_heads": named}))
-    stand_in = with_own_heads("micro", tmp_path)
+    stand_in = with_own_heads("micro", tmp_path, shape)
     assert stand_in is not None
     found = json.loads((Path(stand_in.name) / "config.json").read_text())
     assert found == config | {"alignment_heads": [[2, 0], [2, 1], [3, 0], [3, 1]]}
@@ -215,6 +217,16 @@ def test_a_model_gets_heads_of_its_own_where_its_config_names_others(
     assert engine.directory != tmp_path
     engine.close()
     assert not engine.directory.exists()
+
+
+def test_the_shape_of_a_model_is_read_and_that_of_another_file_is_not_known(
+    tmp_path: Path,
+) -> None:
+    assert read_shape(MICRO / "model.bin") == Shape(4, 4, heads=2)
+    assert read_shape(MICRO / "nothing.bin") is None
+    assert read_shape(MICRO / "tokenizer.json") is None
+    (tmp_path / "model.bin").write_bytes((MICRO / "model.bin").read_bytes()[:5000])
+    assert read_shape(tmp_path / "model.bin") is None
 
 
 class Overflowing:

@@ -11,9 +11,6 @@ from .attempt import Attempt, Outcome
 from .step import Step
 from .vocabulary import Vocabulary
 
-NOT_TRANSLATING = ("turbo", "distil")
-"""Families that were not trained to translate; they answer in the source language."""
-
 
 class Station:
     """One engine, its vocabulary, and the scheduler that feeds it. Closed by its owner."""
@@ -40,10 +37,9 @@ class Station:
         )
         self.scheduler.speed.observe(windows=1, seconds=self.engine.warm_up_seconds)
         self.scheduler.start()
-        source = settings.whisper_aliases.get(name, name)
-        translates = self.engine.multilingual and not any(
-            part in f"{source} {directory.name}" for part in NOT_TRANSLATING
-        )
+        # Those answer in the source language.
+        is_cut_short = self.engine.shape is not None and self.engine.shape.is_cut_short
+        translates = self.engine.multilingual and not is_cut_short
         self.info = ModelInfo(
             id=name,
             status="ready",

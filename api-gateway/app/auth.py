@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from .errors import InvalidKey, MissingKey
-from .settings import Settings
+from .settings import PUBLISHED_KEY, Settings
 
 log = logging.getLogger(__name__)
 bearer = HTTPBearer(auto_error=False, description="The gateway's API_KEY")
@@ -29,12 +29,18 @@ def require_key(
     if not key:
         return
     if given is None:
-        log.warning("%s Missing bearer token", request.state.request_id)
+        _log_refusal(request, "Missing bearer token")
         raise MissingKey("Missing bearer token", headers={"WWW-Authenticate": "Bearer"})
     # Headers are read as Latin-1, whatever the bytes stand for.
     if not hmac.compare_digest(given.credentials.encode("latin-1"), key.encode()):
-        log.warning("%s Invalid token", request.state.request_id)
+        _log_refusal(request, "Invalid token")
         raise InvalidKey("Invalid token")
+
+
+def _log_refusal(request: Request, why: str) -> None:
+    """With who it was, so that guessing can be seen, and stopped by its address."""
+    client = request.client.host if request.client else "unknown"
+    log.warning("id=%s client=%s %s", request.state.request_id, client, why)
 
 
 def require_openai_key(
@@ -51,6 +57,9 @@ def require_openai_key(
 
 
 def warn_if_open(settings: Settings) -> None:
-    """Say loudly that nobody is asked for a key."""
-    if not settings.api_key.get_secret_value():
-        log.warning("API_KEY IS EMPTY: everybody who reaches this port can use the service")
+    """Say loudly that nobody is asked for a key, or for one that everybody knows."""
+    match settings.api_key.get_secret_value():
+        case "":
+            log.warning("API_KEY IS EMPTY: everybody who reaches this port can use the service")
+        case key if key == PUBLISHED_KEY:
+            log.warning("API_KEY IS THE PUBLISHED DEFAULT, which everybody knows: set your own")

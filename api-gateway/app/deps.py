@@ -1,11 +1,18 @@
 """What the routes share: the settings, the worker, and which model a public name stands for."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import Request
 
-from .errors import InvalidRequest, ModelNotFound
+from .errors import InvalidRequest, ModelNotFound, RemoteError
 from .settings import Settings
+from .uploads import Upload
 from .wire import Options
 from .worker import Worker
+
+DEPENDENT = frozenset({"patience", "languages"})
+"""Options that are right or wrong by others: by `beam_size`, and by `language` and `on_other_language`."""
 
 
 def settings_of(request: Request) -> Settings:
@@ -29,6 +36,22 @@ def resolve_model(request: Request, name: str) -> str:
         message = f"The model '{name}' does not exist or you do not have access to it."
         raise ModelNotFound(message, param="model")
     return model
+
+
+async def admit(request: Request, upload: Upload, model: str, options: Mapping[str, Any]) -> None:
+    """Ask the worker before it gets the upload whether it would take it; raises why not.
+
+    A value that a field behind the file may make right is not refused before that has been read; the
+    answer to the upload says it then.
+    """
+    size = request.headers.get("content-length")
+    try:
+        await worker_of(request).admit(
+            model, options, int(size) if size else None, request.state.request_id
+        )
+    except RemoteError as exc:
+        if exc.param not in DEPENDENT or upload.is_read.is_set():
+            raise
 
 
 async def check_task(request: Request, model: str, options: Options) -> None:

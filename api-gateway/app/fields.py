@@ -21,6 +21,10 @@ class OptionFields:
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
 
+    def knows(self, name: str) -> bool:
+        """Whether there is such an option."""
+        return name in Options.model_fields.keys() - GATEWAYS_OWN
+
     def add(self, name: str, value: str) -> None:
         """Take one field, or raise for what is wrong with it."""
         if name in GATEWAYS_OWN:
@@ -38,6 +42,12 @@ class OptionFields:
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """A field's name without its brackets, and these."""
+    match = _NAME.fullmatch(name)
+    return (match[1], match[2]) if match else (name, "")
+
+
 class Fields:
     """The fields of one form in the order in which they arrived."""
 
@@ -47,8 +57,7 @@ class Fields:
 
     def add(self, name: str, value: str) -> None:
         """Take one field as it stands in the form."""
-        match = _NAME.fullmatch(name)
-        root, keys = match.groups() if match else (name, "")
+        root, keys = split_name(name)
         values = self._values.setdefault(root, [])
         if value != "":
             values.append((tuple(re.findall(r"\[([^\[\]]*)\]", keys)), value))

@@ -8,7 +8,7 @@ import asyncio
 import errno
 import os
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -42,6 +42,11 @@ class Part:
     filename: str | None
     pieces: AsyncIterator[bytes]
     room: _Room
+
+    async def discard(self) -> None:
+        """Read past it, and hold nothing of it."""
+        async for _ in self.pieces:
+            pass
 
     async def text(self) -> str:
         """The whole value of a field.
@@ -173,8 +178,7 @@ async def store(part: Part, file: BinaryIO) -> int:
         if exc.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         os.ftruncate(file.fileno(), 0)  # the room that its beginning took is free for others
-        async for _ in part.pieces:
-            pass
+        await part.discard()
         raise StorageFull("The server has no room left for uploads") from exc
     return size
 
@@ -206,6 +210,12 @@ async def _limited(stream: AsyncIterator[bytes], max_bytes: int) -> AsyncIterato
         if received > max_bytes:
             raise too_large(max_bytes)
         yield piece
+
+
+def missing_file(others: Sequence[str]) -> InvalidRequest:
+    """What a form without a file is refused with; `others` are the names of files that it has."""
+    came = f"; a file came as '{others[0]}'" if others else ""
+    return InvalidRequest(f"The part 'file' is missing{came}", param="file")
 
 
 def too_large(max_bytes: int) -> FileTooLarge:

@@ -5,13 +5,14 @@ as the SDKs' `extra_body` does. What has no effect is ignored and named (`X-Igno
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from .errors import InvalidRequest, MissingField, NotImplementedYet
-from .fields import GATEWAYS_OWN, Fields
+from .fields import GATEWAYS_OWN, Fields, split_name
 from .formats.openai import Granularity
 from .formats.style import SubtitleStyle, read_style, with_words
 from .wire import Options, read_options
@@ -23,6 +24,16 @@ STREAMABLE: set[ResponseFormat] = {"json", "text"}
 SUBTITLES: set[ResponseFormat] = {"srt", "vtt"}
 LISTS = frozenset({"languages", "suppress_tokens"})
 """Options that are lists; the other ones are single values."""
+KNOWN = frozenset(
+    {
+        *("model", "response_format", "stream", "progress", "chunking_strategy", "keywords"),
+        *("timestamp_granularities", "include", "initial_prompt"),
+        *("known_speaker_names", "known_speaker_references"),
+        *(Options.model_fields.keys() - GATEWAYS_OWN),
+        *SubtitleStyle.model_fields,
+    }
+)
+"""Every field that is read, whether it has an effect or not."""
 MAX_SPEAKERS = 4
 
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,", re.ASCII)
@@ -36,21 +47,25 @@ class ServerVad(BaseModel):
     type: Literal["server_vad"]
     prefix_padding_ms: Annotated[int, Field(ge=0, le=5_000)] | None = None
     silence_duration_ms: Annotated[int, Field(ge=0, le=60_000)] | None = None
-    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
 
     def vad_parameters(self) -> dict[str, Any] | None:
         """The same under the worker's names."""
+        threshold = self.threshold
+        if threshold is not None:
+            # OpenAI's range has its ends, at which everything is speech or nothing; the worker's has not.
+            threshold = min(max(threshold, 1e-6), 1 - 1e-6)
         named = {
             "speech_pad_ms": self.prefix_padding_ms,
             "min_silence_duration_ms": self.silence_duration_ms,
-            "threshold": self.threshold,
+            "threshold": threshold,
         }
         return {name: value for name, value in named.items() if value is not None} or None
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request, understood; `ignored` names the fields that have no effect."""
+    """One request, understood; `ignored` names what has no effect, `unknown` that which never has any."""
 
     model: str
     options: Options
@@ -61,14 +76,27 @@ class Asked:
     progress: bool
     style: SubtitleStyle
     ignored: list[str]
+    unknown: list[str]
 
 
 @dataclass
 class OpenAIForm:
-    """Collects the fields of one request; `read` may be called at any time for those so far."""
+    """Collects the fields of one request; `read` may be called at any time for those so far.
+
+    Nothing in `query`, the names in its address, is read.
+    """
 
     task: Task
+    query: Collection[str] = ()
     fields: Fields = field(default_factory=Fields)
+
+    def knows(self, name: str) -> bool:
+        """Whether a field of this name is read."""
+        return split_name(name)[0] in KNOWN
+
+    def add(self, name: str, value: str) -> None:
+        """Take one field as it stands in the form."""
+        self.fields.add(name, value)
 
     def read(self) -> Asked:
         """Understand the fields so far.
@@ -111,6 +139,7 @@ class OpenAIForm:
         model = fields.text("model")
         if model is None:
             raise MissingField("The field 'model' is missing", param="model")
+        unknown = list(dict.fromkeys([*fields.unread(), *self.query]))
         return Asked(
             model=model,
             options=options,
@@ -120,7 +149,8 @@ class OpenAIForm:
             segment_events=bool(granularities),
             progress=progress,
             style=style,
-            ignored=[*fields.unread(), *(name for name, vain in in_vain.items() if vain)],
+            ignored=[*unknown, *(name for name, vain in in_vain.items() if vain)],
+            unknown=unknown,
         )
 
     def _response_format(self) -> ResponseFormat:
@@ -164,8 +194,11 @@ def _server_vad(fields: Fields) -> ServerVad | None:
     match fields.mapping(name):
         case None:
             return None
-        case "auto":
+        case "auto" | "server_vad" | '"auto"' | '"server_vad"':
             return ServerVad(type="server_vad")
+        case str():
+            message = "chunking_strategy must be auto, server_vad or an object"
+            raise InvalidRequest(message, param=name)
         case dict() as given if "type" not in given:
             raise MissingField("chunking_strategy has no type", param=name)
         case given:

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     ByteSize,
     Field,
@@ -15,14 +16,34 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Names = Annotated[list[str], NoDecode]
-OPENAI_NAMES = ["whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe"]
+OPENAI_NAMES = [
+    "whisper-1",
+    "gpt-4o-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-4o-mini-transcribe-2025-12-15",
+    "gpt-transcribe",
+]
+
+
+def _stripped(secret: SecretStr) -> SecretStr:
+    """Without the line end that secrets from files have; refused when nothing else is in it."""
+    given = secret.get_secret_value()
+    if given and not given.strip():
+        raise ValueError("is blank; set it to nothing where no secret is wanted")
+    return SecretStr(given.strip())
+
+
+Secret = Annotated[SecretStr, AfterValidator(_stripped)]
+
+
+PUBLISHED_KEY = "change-me"
 
 
 class _Key(BaseSettings):
     """API_KEY alone: set to nothing it says something, where other settings then have their default."""
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
-    api_key: SecretStr = SecretStr("change-me")
+    api_key: Secret = SecretStr(PUBLISHED_KEY)
 
 
 class Settings(BaseSettings):
@@ -41,7 +62,7 @@ class Settings(BaseSettings):
     """Address that the gateway listens on."""
     api_gateway_port: int = Field(8081, ge=0, le=65535)
     """Port that the gateway listens on."""
-    api_key: SecretStr = Field(default_factory=lambda: _Key().api_key)
+    api_key: Secret = Field(default_factory=lambda: _Key().api_key)
     """Bearer key that clients must show; empty turns the check off."""
     allowed_models: Names = Field(
         ["small", "medium", "large-v3", "large-v3-turbo"],
@@ -52,7 +73,7 @@ class Settings(BaseSettings):
     """Other names of allowed models, as JSON; unset, OpenAI's names mean the first allowed model."""
     model_url: HttpUrl = HttpUrl("http://whisper-service:8080")
     """Where the worker is."""
-    worker_token: SecretStr = SecretStr("")
+    worker_token: Secret = SecretStr("")
     """Secret shared with the worker, sent with each call where it is set."""
     model_timeout: PositiveFloat = 300
     """Seconds without a sign of life from the worker after which a request is given up with 504."""
@@ -83,6 +104,11 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"MODEL_ALIASES: '{alias}' stands for '{model}', which is not in ALLOWED_MODELS"
                 )
+        for alias, model in (self.model_aliases or {}).items():
+            if alias in self.allowed_models and alias != model:
+                raise ValueError(
+                    f"MODEL_ALIASES: '{alias}' is itself in ALLOWED_MODELS and cannot be '{model}'"
+                )
         return self
 
     @field_validator("allowed_models", "cors_allow_origins", mode="before")
@@ -91,6 +117,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return [name.strip() for name in value.split(",") if name.strip()]
         return value
+
+    @field_validator("cors_allow_origins")
+    @classmethod
+    def _as_browsers_send_them(cls, value: list[str]) -> list[str]:
+        return [origin.removesuffix("/") for origin in value]
 
     @field_validator("allowed_models")
     @classmethod

@@ -4,12 +4,22 @@ import asyncio
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from fastapi import Request
 
 from .errors import InvalidRequest
-from .multipart import PIECE_BYTES, Part, read_parts, store
+from .multipart import PIECE_BYTES, Part, missing_file, read_parts, store
+
+
+class Form(Protocol):
+    """What a request's fields are told to."""
+
+    def knows(self, name: str) -> bool:
+        """Whether this is a field, and not just the name of something that is ignored or refused."""
+
+    def add(self, name: str, value: str) -> None:
+        """Take one field; raises for what it does not want."""
 
 
 class Upload:
@@ -20,12 +30,9 @@ class Upload:
     the file too. Where a field after the file decides where it goes, `spool` it first.
     """
 
-    def __init__(
-        self, request: Request, max_bytes: int, on_field: Callable[[str, str], None]
-    ) -> None:
-        """`on_field` takes each field's name and value, and raises for what it does not want."""
+    def __init__(self, request: Request, max_bytes: int, form: Form) -> None:
         self._parts = read_parts(request, max_bytes)
-        self._on_field = on_field
+        self._form = form
         self._file: Part | None = None
         self._spool: BinaryIO | None = None
         self._boundary = secrets.token_hex(16)
@@ -39,12 +46,19 @@ class Upload:
 
     async def read_head(self) -> None:
         """Read the fields before the file; raises InvalidRequest when there is no file at all."""
+        others: list[str] = []
         async for part in self._parts:
             if part.name == "file":
                 self._file = part
+                for name in others:
+                    self._form.add(name, "")
                 return
-            self._on_field(part.name, await part.text())
-        raise InvalidRequest("The part 'file' is missing", param="file")
+            if self._is_field(part):
+                self._form.add(part.name, await part.text())
+            else:
+                await part.discard()
+                others.append(part.name)
+        raise missing_file(others)
 
     async def spool(self) -> None:
         """Keep the file on disk, without a name, and read the fields that follow it."""
@@ -82,8 +96,16 @@ class Upload:
         async for part in self._parts:
             if part.name == "file":
                 raise InvalidRequest("Send one file a request", param="file")
-            self._on_field(part.name, await part.text())
+            if self._is_field(part):
+                self._form.add(part.name, await part.text())
+            else:
+                await part.discard()
+                self._form.add(part.name, "")
         self.is_read.set()
+
+    def _is_field(self, part: Part) -> bool:
+        """Some clients give their fields file names; a file that nobody asked for is not read as text."""
+        return part.filename is None or self._form.knows(part.name)
 
     def _header(self, disposition: str) -> bytes:
         return (

@@ -1,6 +1,7 @@
 """The only door to the worker: calls over httpx, answers as wire models, failures as our errors."""
 
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
@@ -9,7 +10,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter
 
-from .errors import RemoteError, WorkerLost, WorkerTimeout, WorkerUnreachable
+from .errors import RemoteError, ServiceError, WorkerLost, WorkerTimeout, WorkerUnreachable
 from .settings import Settings
 from .wire import (
     Admission,
@@ -23,6 +24,8 @@ from .wire import (
     collect_language,
     parse_event,
 )
+
+log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 PROBE_SECONDS = 5.0
@@ -64,13 +67,19 @@ class Worker:
             yield Worker(client)
 
     async def health(self) -> Health:
-        """The worker's state; `unreachable` instead of an error."""
+        """The worker's state; `unreachable` instead of an error, also when it refuses this gateway."""
         try:
             with _border():
                 answer = await self._client.get("/health", timeout=PROBE_SECONDS)
-            return Health.model_validate_json(answer.content)
-        except (WorkerUnreachable, WorkerLost, WorkerTimeout, ValueError):
+            state = Health.model_validate_json(answer.content)
+            if state.status == "ok":
+                # Its health is open to everybody; what requests need is WORKER_TOKEN too.
+                await self.models()
+        except (ServiceError, ValueError) as exc:
+            reason = exc if isinstance(exc, ServiceError) else "The model service sent no health"
+            log.warning("health: %s", reason)
             return Health(status="unreachable")
+        return state
 
     async def models(self) -> list[ModelInfo]:
         """What each configured model can do."""

@@ -16,7 +16,7 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from gateway.edge import ClosingStream, install_edge
 from gateway.main import create_app as create_gateway
-from gateway.server import DeadlineProtocol
+from gateway.server import DeadlineProtocol, GatewaysProtocol
 from gateway.settings import Settings as GatewaySettings
 from house import DATA
 from processes import PATIENCE, until
@@ -106,6 +106,11 @@ def test_a_connection_that_rests_between_requests_is_kept(impatient: Running) ->
             assert connection.getresponse().read() == b'{"status":"ok"}'
             threading.Event().wait(3 * Impatient.header_seconds)
         assert connection.sock is first
+
+
+def test_the_worker_waits_for_fields_that_its_gateway_still_waits_for() -> None:
+    """A slow field behind the file: its bytes keep the gateway's deadline away, but not the worker's."""
+    assert GatewaysProtocol.body_seconds > 100 * DeadlineProtocol.body_seconds
 
 
 def test_an_answer_may_take_longer_than_any_deadline_of_its_request() -> None:

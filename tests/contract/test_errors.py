@@ -28,7 +28,9 @@ def assert_house_error(
 
 
 FORM_FAILURES = [
-    ("no file", {"data": {"language": "en"}, "files": {"x": ""}}, 400, "unknown_parameter", "x"),
+    ("other file", {"files": {"audio": SPEECH}}, 400, "invalid_value", "file"),
+    ("and other", {"files": {"file": SPEECH, "audio": SPEECH}}, 400, "unknown_parameter", "audio"),
+    ("and before", {"files": {"audio": SPEECH, "file": SPEECH}}, 400, "unknown_parameter", "audio"),
     ("only fields", {"files": {"language": (None, "en")}}, 400, "invalid_value", "file"),
     ("no multipart", {"data": {"language": "en"}}, 400, "invalid_value", "file"),
     ("no body", {}, 400, "invalid_value", "file"),
@@ -159,6 +161,19 @@ def test_a_worker_with_a_token_serves_only_who_knows_it() -> None:
         with serve_gateway(worker.url, worker_token="other") as gateway:
             answer = gateway.post("/transcribe/micro", files={"file": SPEECH})
             assert_house_error(answer, 502, "worker_unavailable", None)
+
+
+def test_a_gateway_that_its_worker_refuses_is_not_healthy_and_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serve_worker(worker_token="secret") as worker:
+        for token, status in (("secret", 200), ("other", 503), ("", 503)):
+            with serve_gateway(worker.url, worker_token=token) as gateway:
+                for path in ("/health", "/readyz"):
+                    assert gateway.get(path).status_code == status
+    told = [record.getMessage() for record in caplog.records if record.name == "gateway.worker"]
+    assert len(told) == 4
+    assert all("check WORKER_TOKEN" in line for line in told)
 
 
 def test_a_worker_that_is_not_there_is_503_and_health_says_so() -> None:

@@ -278,6 +278,7 @@ def test_69_models_are_listed(both: Sdk) -> None:
         "whisper-1",
         "gpt-4o-transcribe",
         "gpt-4o-mini-transcribe",
+        "gpt-4o-mini-transcribe-2025-12-15",
         "gpt-transcribe",
     ]
     for model in page.data:

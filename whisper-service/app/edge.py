@@ -27,6 +27,7 @@ from .errors import (
     NotFound,
     Overloaded,
     ServiceError,
+    UnknownParameter,
     error_body,
     error_headers,
 )
@@ -106,7 +107,7 @@ class ClosingStream(StreamingResponse):
 
 
 class Bugs:
-    """ASGI middleware: answers what no handler has foreseen, and passes it on to the server's log.
+    """ASGI middleware: logs what no handler has foreseen under the request's id, and answers it.
 
     Starlette's own handler of such would answer outside of all middleware, and pages of other origins
     could not read its answer. The client learns nothing of the bug but the request's id.
@@ -126,10 +127,30 @@ class Bugs:
         try:
             await self.app(scope, receive, send_watched)
         except Exception:
-            if scope["type"] == "http" and not has_begun:
-                bug = ServiceError("Internal server error")
-                await error_response(bug)(scope, receive, send)
-            raise
+            if scope["type"] != "http":
+                raise
+            log.exception("id=%s a bug", scope["state"]["request_id"])
+            bug = ServiceError("Internal server error")
+            note_failure(scope["state"]["log"], bug)
+            if has_begun:
+                raise  # the server breaks the connection off, which tells the client
+            await error_response(bug)(scope, receive, send)
+
+
+class TrailingSlash:
+    """ASGI middleware: one slash at the end of a path is as none.
+
+    Starlette would redirect, before any key is asked for and with the upload sent twice, or take
+    the slash for a part of a model's name.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] != "/":
+            scope = {**scope, "path": scope["path"].removesuffix("/")}
+        await self.app(scope, receive, send)
 
 
 class Edge:
@@ -184,6 +205,7 @@ class Edge:
             if status:
                 raise
             stopping = Overloaded("The service is shutting down")
+            note_failure(scope["state"]["log"], stopping)
             await error_response(stopping)(scope, receive_watched, send_watched)
         finally:
             _log_request(scope, status, time.monotonic() - began)
@@ -193,15 +215,36 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
     """One line a request: what operators need, and never what was said."""
     facts = {"id": scope["state"]["request_id"], "method": scope["method"], "path": scope["path"]}
     facts |= {"status": status, "seconds": round(seconds, 3)} | scope["state"]["log"]
-    probe = scope["path"] in PROBES
+    level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
     log.log(
-        logging.DEBUG if probe else logging.INFO,
+        logging.WARNING if "error" in facts else level,
         " ".join(f"{name}=%s" for name in facts),
         *(
             value if isinstance(value, int | float) else repr(value)[1:-1]
             for value in facts.values()
         ),
     )
+
+
+def note_failure(line: dict[str, Any], error: ServiceError) -> None:
+    """Put into a request's log line why it failed; where that is our doing, with message and cause.
+
+    For the answers of the routes this is done here; a stream that fails after its first byte has to
+    say so itself.
+    """
+    line["code"] = error.code
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        line["error"] = error.message
+        if cause := _root(error):
+            # A parser's message quotes what it could not read, which may be what was said.
+            quotes = isinstance(cause, ValueError)
+            line["cause"] = type(cause).__name__ if quotes else f"{type(cause).__name__}: {cause}"
+
+
+def _root(error: BaseException) -> BaseException | None:
+    """The first of the exceptions that led to this one; None when it is itself the first."""
+    cause = error.__cause__
+    return cause and (_root(cause) or cause)
 
 
 async def _drain(receive: Receive, unread: Callable[[], bool]) -> None:
@@ -217,6 +260,13 @@ async def _drain(receive: Receive, unread: Callable[[], bool]) -> None:
 def error_response(error: ServiceError) -> JSONResponse:
     """The answer to a failed request, in the house's one shape."""
     return JSONResponse(error_body(error), error.status, headers=error_headers(error))
+
+
+def refuse_query(request: Request) -> None:
+    """Raise UnknownParameter for an option in the address: only the form is read."""
+    for name in request.query_params:
+        message = f"Unknown parameter in the address: '{name}'; options are fields of the form"
+        raise UnknownParameter(message, param=name)
 
 
 def documented(*errors: ServiceError) -> dict[int | str, dict[str, Any]]:
@@ -249,27 +299,31 @@ def documented_form(
 def install_edge(app: FastAPI) -> None:
     """Add request ids and make every failure of `app` answer in the house's one shape."""
 
+    def failure(request: Request, error: ServiceError) -> Response:
+        note_failure(request.state.log, error)
+        return error_response(error)
+
     @app.exception_handler(ServiceError)
     async def on_service_error(request: Request, error: ServiceError) -> Response:
-        return error_response(error)
+        return failure(request, error)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         param = str(first["loc"][-1]) if first.get("loc") else None
-        return error_response(InvalidRequest(f"{param}: {first['msg']}", param=param))
+        return failure(request, InvalidRequest(f"{param}: {first['msg']}", param=param))
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
         match error.status_code:
             case 404:
-                return error_response(NotFound(f"No such path: {request.url.path}"))
+                return failure(request, NotFound(f"No such path: {request.url.path}"))
             case 405:
                 message = f"{request.method} is not allowed here"
-                return error_response(MethodNotAllowed(message, headers=headers))
+                return failure(request, MethodNotAllowed(message, headers=headers))
             case _:
-                return error_response(InvalidRequest(str(error.detail), headers=headers))
+                return failure(request, InvalidRequest(str(error.detail), headers=headers))
 
     @app.exception_handler(ClientDisconnect)
     @app.exception_handler(ClientGone)
@@ -278,5 +332,7 @@ def install_edge(app: FastAPI) -> None:
         log.info("%s client left", request.state.request_id)
         return Response(status_code=499)
 
+    app.router.redirect_slashes = False
     app.user_middleware.append(Middleware(Bugs))  # innermost, whatever is or will be added
     app.add_middleware(Edge)
+    app.add_middleware(TrailingSlash)  # outermost

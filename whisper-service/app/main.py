@@ -19,7 +19,7 @@ from .edge import install_edge
 from .engine import usable_devices
 from .logs import configure_logging
 from .models import Models
-from .server import serve
+from .server import GatewaysProtocol, serve
 from .settings import Settings, load_settings
 from .transcribe import Transcriber
 
@@ -79,7 +79,13 @@ def run() -> None:
     except ValueError as exc:
         sys.exit(f"whisper-service cannot start: {exc}")
     app = create_app(settings)
-    serve(app, host=settings.service_host, port=settings.service_port, log_level=settings.log_level)
+    serve(
+        app,
+        host=settings.service_host,
+        port=settings.service_port,
+        log_level=settings.log_level,
+        protocol=GatewaysProtocol,
+    )
     state = app.state.models.health()
     if state.pending or state.status == "stalled":
         # A download cannot be interrupted, only left; the next start takes it up where it stopped. Nor

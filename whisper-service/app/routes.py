@@ -8,7 +8,14 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from .edge import ClosingStream, documented, documented_form, until_disconnect
+from .edge import (
+    ClosingStream,
+    documented,
+    documented_form,
+    note_failure,
+    refuse_query,
+    until_disconnect,
+)
 from .errors import (
     AudioTooLong,
     FileTooLarge,
@@ -31,6 +38,7 @@ from .wire import (
     Admission,
     DetectedLanguage,
     Event,
+    Failed,
     Finished,
     ModelInfo,
     Options,
@@ -113,7 +121,7 @@ async def detect_language(request: Request, model: str) -> DetectedLanguage:
     `Accept: application/jsonl` streams progress until it is known, as for a text.
     """
     transcriber, upload = await _received(request, model)
-    events = transcriber.detect_language(model, upload, request.state.request_id)
+    events = _noted(request, transcriber.detect_language(model, upload, request.state.request_id))
     return await _answered(request, events, collect_language)
 
 
@@ -146,6 +154,7 @@ async def _received(request: Request, model: str) -> tuple[Transcriber, Upload]:
     transcriber: Transcriber = request.app.state.transcriber
     settings: Settings = request.app.state.settings
     request.state.log["model"] = model
+    refuse_query(request)
     transcriber.admit(model)
     upload = await receive_upload(
         request, max_bytes=settings.max_upload_bytes, folder=settings.whisper_temp_dir
@@ -159,10 +168,14 @@ async def _noted(
     """Pass events on, and keep what the log line of this request says."""
     async with aclosing(events):
         async for event in events:
-            if isinstance(event, Finished):
-                request.state.log |= event.model_dump(
-                    include={"duration", "queue_seconds", "inference_seconds"}, exclude_none=True
-                )
+            match event:
+                case Finished():
+                    request.state.log |= event.model_dump(
+                        include={"duration", "queue_seconds", "inference_seconds"},
+                        exclude_none=True,
+                    )
+                case Failed():
+                    note_failure(request.state.log, event.error)
             yield event
 
 

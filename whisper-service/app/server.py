@@ -122,7 +122,10 @@ class DeadlineProtocol(H11Protocol):
         self._stop_watching()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             request_id = self._request_id()
-            log.info("id=%s status=%d error=%s", request_id, error.status, error.message)
+            log.info(
+                "id=%s status=%d code=%s error=%s",
+                *(request_id, error.status, error.code, error.message),
+            )
             body = json.dumps(error_body(error)).encode()
             headers = [
                 ("content-type", "application/json"),
@@ -148,14 +151,31 @@ class DeadlineProtocol(H11Protocol):
         return known or new_request_id()
 
 
-def serve(app: FastAPI, *, host: str, port: int, log_level: str) -> None:
+class GatewaysProtocol(DeadlineProtocol):
+    """For the worker: nothing comes while its gateway reads a client's fields behind the file.
+
+    They may be large and the client slow. The gateway holds it to its own deadline, and closes this
+    connection when it gives it up; so this one only ends what a gateway that is gone has left.
+    """
+
+    body_seconds = 3600.0
+
+
+def serve(
+    app: FastAPI,
+    *,
+    host: str,
+    port: int,
+    log_level: str,
+    protocol: type[DeadlineProtocol] = DeadlineProtocol,
+) -> None:
     """Run `app` until SIGINT or SIGTERM; running requests get GRACE_SECONDS to end."""
     logging.getLogger("uvicorn.access").disabled = True
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
-        http=DeadlineProtocol,
+        http=protocol,
         h11_max_incomplete_event_size=MAX_INCOMPLETE_EVENT_BYTES,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,

@@ -15,7 +15,7 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from .errors import FileTooLarge, InvalidAudio, InvalidRequest, StorageFull
-from .multipart import MAX_FIELD_BYTES, read_parts, store, too_large
+from .multipart import MAX_FIELD_BYTES, missing_file, read_parts, store, too_large
 from .wire import Admission, Options, read_options
 
 
@@ -60,19 +60,23 @@ async def receive_upload(request: Request, *, max_bytes: int, folder: Path | Non
 async def _receive(request: Request, file: BinaryIO, max_bytes: int) -> Upload:
     came_at = time.monotonic()
     fields: dict[str, str] = {}
+    others: list[str] = []
     size: int | None = None
     async for part in read_parts(request, max_bytes):
         if part.name == "file":
             if size is not None:
                 raise InvalidRequest("Send one file a request", param="file")
             size = await store(part, file)
+        elif part.filename is not None and part.name not in Options.model_fields:
+            await part.discard()
+            others.append(part.name)
         elif part.name in fields:
             raise InvalidRequest(f"'{part.name}' was sent twice", param=part.name)
         else:
             fields[part.name] = await part.text()
-    options = read_options(fields)
     if size is None:
-        raise InvalidRequest("The part 'file' is missing", param="file")
+        raise missing_file(others)
+    options = read_options(fields | dict.fromkeys(others, ""))
     if size == 0:
         raise InvalidAudio("The file is empty", param="file")
     file.seek(0)

@@ -201,7 +201,9 @@ def read_options(fields: Mapping[str, Any]) -> Options:
         if first["type"] == "extra_forbidden":
             param = ".".join(str(part) for part in first["loc"])
             raise UnknownParameter(f"Unknown parameter: '{param}'", param=param) from exc
-        raise InvalidRequest(f"{param}: {first['msg']}", param=param) from exc
+        # Here pydantic's own message has the name of a class.
+        message = "Input should be an object" if first["type"] == "model_type" else first["msg"]
+        raise InvalidRequest(f"{param}: {message}", param=param) from exc
 
 
 def form_fields(options: Options) -> dict[str, str]:

@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 
 from ..auth import require_key
-from ..deps import resolve_model, settings_of, worker_of
-from ..edge import until_disconnect
+from ..deps import admit, resolve_model, settings_of, worker_of
+from ..edge import refuse_query, until_disconnect
 from ..fields import OptionFields
 from ..uploads import Upload
 from ..wire import DetectedLanguage, Options, form_fields, refuse_text_options
@@ -36,11 +36,11 @@ async def detect_language(
     """
     worker, request_id = worker_of(request), request.state.request_id
     model = resolve_model(request, model)
+    refuse_query(request)
     form = _Form()
-    with closing(Upload(request, settings_of(request).max_upload_bytes, form.add)) as upload:
+    with closing(Upload(request, settings_of(request).max_upload_bytes, form)) as upload:
         await upload.read_head()
-        size = request.headers.get("content-length")
-        await worker.admit(model, form.fields, int(size) if size else None, request_id)
+        await admit(request, upload, model, form.fields)
         body = upload.body(lambda: form_fields(form.options()))
         work = worker.detect_language(model, body, upload.content_type, request_id)
         # One call sends the body and awaits the answer; while it sends, reading tells who has left.

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from ..auth import require_openai_key
-from ..deps import check_task, resolve_model, settings_of, worker_of
-from ..edge import until_disconnect
+from ..deps import admit, check_task, resolve_model, settings_of, worker_of
+from ..edge import note_failure, until_disconnect
 from ..errors import MissingField, ModelNotFound, ServiceError, UnknownParameter, error_object
 from ..formats import openai as shapes
 from ..formats.subtitles import srt, vtt
@@ -81,23 +81,21 @@ async def _answer(request: Request, task: Task) -> Response:
     """The story of one request: fields, admission, upload, and what comes of it."""
     began = time.monotonic()
     worker, request_id = worker_of(request), request.state.request_id
-    form = OpenAIForm(task)
+    form = OpenAIForm(task, request.query_params.keys())
     async with AsyncExitStack() as held:
-        upload = Upload(request, settings_of(request).max_upload_bytes, form.fields.add)
+        upload = Upload(request, settings_of(request).max_upload_bytes, form)
         held.enter_context(closing(upload))
         asked = await _understood(request, form, upload)
         model = resolve_model(request, asked.model)
         await check_task(request, model, asked.options)
-        size = request.headers.get("content-length")
-        options = form_fields(asked.options)
-        await worker.admit(model, options, int(size) if size else None, request_id)
+        await admit(request, upload, model, form_fields(asked.options))
         body = upload.body(lambda: form_fields(form.read().options))
         story = worker.transcribe(model, body, upload.content_type, request_id)
         events = await until_disconnect(
             request, held.enter_async_context(story), after=upload.is_read
         )
         asked = form.read()
-        _check_strict(request, asked)
+        _check_strict(request, asked.ignored)
         if asked.stream:
             first = await until_disconnect(request, anext(events))
             if isinstance(first, Failed):
@@ -125,7 +123,8 @@ async def _understood(request: Request, form: OpenAIForm, upload: Upload) -> Ask
     except MissingField:
         await upload.spool()
         asked = form.read()
-    _check_strict(request, asked)
+    # What is known may still get its use from a field behind the file.
+    _check_strict(request, asked.ignored if upload.is_read.is_set() else asked.unknown)
     return asked
 
 
@@ -170,9 +169,11 @@ async def _server_sent(
                     yield data(shapes.done_event(transcript, logprobs=asked.options.logprobs))
                     yield DONE
                 case Failed():
+                    note_failure(request.state.log, event.error)
                     yield data(shapes.failed_event(event))
             event = await anext(rest, None)
     except ServiceError as exc:
+        note_failure(request.state.log, exc)
         yield data({"error": error_object(exc)})
 
 
@@ -181,12 +182,12 @@ def _progress(asked: Asked, event: Started | Progress) -> str:
     return data(shape) if asked.progress else comment(f"progress {json.dumps(shape)}")
 
 
-def _check_strict(request: Request, asked: Asked) -> None:
+def _check_strict(request: Request, ignored: list[str]) -> None:
     strict = settings_of(request).strict_parameters
     preferred = request.headers.get("prefer", "").replace(" ", "").lower().split(",")
-    if asked.ignored and (strict or "handling=strict" in preferred):
-        message = f"Unknown or unsupported parameters: {', '.join(asked.ignored)}"
-        raise UnknownParameter(message, param=asked.ignored[0])
+    if ignored and (strict or "handling=strict" in preferred):
+        message = f"Unknown or unsupported parameters: {', '.join(ignored)}"
+        raise UnknownParameter(message, param=ignored[0])
 
 
 def _headers(asked: Asked, began: float) -> dict[str, str]:

@@ -8,8 +8,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel
 
 from ..auth import require_key
-from ..deps import resolve_model, settings_of, worker_of
-from ..edge import until_disconnect
+from ..deps import admit, resolve_model, settings_of, worker_of
+from ..edge import refuse_query, until_disconnect
 from ..errors import InvalidRequest
 from ..fields import OptionFields
 from ..formats.style import SubtitleStyle, read_style, with_words
@@ -45,6 +45,12 @@ class _Form(OptionFields):
         super().__init__()
         self._layout: dict[str, str] = {}
         self.response_format: ResponseFormat = "json"
+
+    def knows(self, name: str) -> bool:
+        """Whether there is such a field."""
+        return (
+            name == "response_format" or name in SubtitleStyle.model_fields or super().knows(name)
+        )
 
     def add(self, name: str, value: str) -> None:
         """Take one field, or raise for what is wrong with it."""
@@ -86,11 +92,11 @@ async def transcribe(
     """
     worker, request_id = worker_of(request), request.state.request_id
     model = resolve_model(request, model)
+    refuse_query(request)
     form = _Form()
-    with closing(Upload(request, settings_of(request).max_upload_bytes, form.add)) as upload:
+    with closing(Upload(request, settings_of(request).max_upload_bytes, form)) as upload:
         await upload.read_head()
-        size = request.headers.get("content-length")
-        await worker.admit(model, form.fields, int(size) if size else None, request_id)
+        await admit(request, upload, model, form.fields)
         body = upload.body(lambda: form_fields(form.options()))
 
         async def answer() -> Transcript:

@@ -6,7 +6,7 @@ import pytest
 from gateway.errors import InvalidRequest, MissingField, NotImplementedYet
 from gateway.fields import GATEWAYS_OWN, Fields, OptionFields
 from gateway.formats.style import SubtitleStyle
-from gateway.openai_form import Asked, OpenAIForm
+from gateway.openai_form import KNOWN, Asked, OpenAIForm
 from gateway.wire import Options
 from house import ROOT
 
@@ -83,12 +83,29 @@ def test_what_is_not_true_is_false(value: str) -> None:
     "sent",
     [
         [("chunking_strategy", "auto")],
+        [("chunking_strategy", '"auto"')],
+        [("chunking_strategy", "server_vad")],
+        [("chunking_strategy", '"server_vad"')],
         [("chunking_strategy[type]", "server_vad"), ("chunking_strategy[threshold]", "0.4")],
         [("chunking_strategy", '{"type": "server_vad", "threshold": 0.4}')],
     ],
 )
 def test_a_chunking_strategy_turns_speech_detection_on(sent: list[tuple[str, str]]) -> None:
     assert read(*sent).options.vad_filter is True
+
+
+@pytest.mark.parametrize(("sent", "threshold"), [("0", 1e-6), ("1", 1 - 1e-6), ("0.4", 0.4)])
+def test_the_threshold_of_speech_may_be_all_that_openai_allows(sent: str, threshold: float) -> None:
+    asked = read(("chunking_strategy[type]", "server_vad"), ("chunking_strategy[threshold]", sent))
+    assert asked.options.vad_parameters.threshold == threshold
+
+
+@pytest.mark.parametrize("name", ["chunking_strategy", "vad_parameters"])
+@pytest.mark.parametrize("value", ["bogus", "5", "[]", '"bogus"'])
+def test_what_is_no_object_is_refused_without_names_from_the_code(name: str, value: str) -> None:
+    param, message = refused((name, value))
+    assert param == name
+    assert not re.search("ServerVad|VadParameters", message)
 
 
 @pytest.mark.parametrize(
@@ -391,6 +408,24 @@ def test_what_may_still_follow_the_file_is_told_apart(sent: list[tuple[str, str]
         form.fields.add(name, value)
     with pytest.raises(MissingField):
         form.read()
+
+
+def test_every_field_that_is_read_is_known() -> None:
+    form = OpenAIForm("transcribe")
+    form.add("model", "m")
+    form.read()
+    assert form.fields._read == KNOWN
+    assert form.knows("timestamp_granularities[]")
+    assert not form.knows("audio")
+
+
+def test_what_never_has_an_effect_is_told_from_what_may_still_get_one() -> None:
+    form = OpenAIForm("transcribe", query=["language", "colour"])
+    for name, value in (("model", "m"), ("timestamp_granularities[]", "word"), ("colour", "red")):
+        form.add(name, value)
+    asked = form.read()
+    assert asked.unknown == ["colour", "language"]
+    assert asked.ignored == ["colour", "language", "timestamp_granularities"]
 
 
 def test_every_field_of_the_documentation_is_read() -> None:

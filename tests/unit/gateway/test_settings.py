@@ -3,14 +3,17 @@
 from pathlib import Path
 
 import pytest
-from gateway.settings import Settings
+from gateway.auth import warn_if_open
+from gateway.settings import OPENAI_NAMES, Settings
 from pydantic import ValidationError
+from worker.settings import Settings as WorkerSettings
 
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)  # no .env
-    for name in ("ALLOWED_MODELS", "WHISPER_MODELS", "MODEL_ALIASES"):
+    names = ("ALLOWED_MODELS", "WHISPER_MODELS", "MODEL_ALIASES", "API_KEY", "WORKER_TOKEN")
+    for name in (*names, "CORS_ALLOW_ORIGINS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -39,3 +42,65 @@ def test_what_a_wrong_setting_says_tells_no_secret(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ValidationError, match="'huge', which is not in ALLOWED_MODELS") as failure:
         Settings()
     assert "secret" not in str(failure.value)
+
+
+def test_a_secret_has_no_line_end_and_no_blanks_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes passes a secret on with the line end of the file that it was made from."""
+    monkeypatch.setenv("API_KEY", "key\n")
+    monkeypatch.setenv("WORKER_TOKEN", " to ken\r\n")
+    assert Settings().api_key.get_secret_value() == "key"
+    assert Settings().worker_token.get_secret_value() == "to ken"
+    assert WorkerSettings().worker_token.get_secret_value() == "to ken"
+
+
+@pytest.mark.parametrize("name", ["API_KEY", "WORKER_TOKEN"])
+def test_a_secret_of_blanks_does_not_turn_the_check_off(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "")
+    assert getattr(Settings(), name.lower()).get_secret_value() == ""
+    monkeypatch.setenv(name, "\n")
+    for settings in (Settings, WorkerSettings) if name == "WORKER_TOKEN" else (Settings,):
+        with pytest.raises(ValidationError, match="is blank"):
+            settings()
+
+
+def test_an_origin_has_no_slash_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORS_ALLOW_ORIGINS", "https://a.example/, https://b.example, *")
+    assert Settings().cors_allow_origins == ["https://a.example", "https://b.example", "*"]
+
+
+def test_an_alias_that_would_never_be_looked_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_MODELS", "small,large-v3")
+    monkeypatch.setenv("MODEL_ALIASES", '{"small": "large-v3"}')
+    with pytest.raises(ValidationError, match="'small' is itself in ALLOWED_MODELS"):
+        Settings()
+    monkeypatch.setenv("MODEL_ALIASES", '{"small": "small", "s": "small"}')
+    assert Settings().aliases == {"small": "small", "s": "small"}
+
+
+def test_a_model_may_have_a_name_of_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_MODELS", "small,whisper-1")
+    assert Settings().aliases == dict.fromkeys(OPENAI_NAMES, "small")
+
+
+@pytest.mark.parametrize(
+    ("key", "warning"),
+    [
+        ("", "API_KEY IS EMPTY"),
+        (None, "API_KEY IS THE PUBLISHED DEFAULT"),
+        ("change-me", "API_KEY IS THE PUBLISHED DEFAULT"),
+        ("my own", None),
+    ],
+)
+def test_a_key_that_keeps_nobody_out_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    key: str | None,
+    warning: str | None,
+) -> None:
+    if key is not None:
+        monkeypatch.setenv("API_KEY", key)
+    warn_if_open(Settings())
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.partition(":")[0].partition(",")[0] for line in said] == [warning] * bool(warning)

@@ -100,9 +100,12 @@ def test_the_worker_has_the_code_of_a_failure_behind_its_first_event_too(
         answer = worker.post(
             "/transcribe/micro", files={"file": LONG}, headers={"Accept": "application/jsonl"}
         )
-        said = line(caplog, "worker", answer.headers["x-request-id"])
+        request_id = answer.headers["x-request-id"]
+        said = line(caplog, "worker", request_id)
     assert said.startswith("WARNING ")
     assert "status=200" in said
+    story = [record for record in caplog.records if record.name == "worker.transcribe.story"]
+    assert [record.getMessage() for record in story] == [f"id={request_id} a bug"]
     assert said.endswith("code=internal_error error=Internal server error")
 
 

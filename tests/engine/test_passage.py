@@ -97,6 +97,17 @@ def told(
     return asyncio.run(hear()), listener.asked
 
 
+def test_after_a_text_that_never_ends_what_follows_is_heard_in_short_pieces_at_once(
+    station: Station,
+) -> None:
+    """Each piece is tried at six temperatures, and music may go on for minutes."""
+    endless = Outcome(tokens=tuple(station.vocabulary.encode(" la la la")), cut_off=True)
+    _, asked = told(station, 30.0, endless, without_timestamps=True)
+    starts = {seek for seek, _ in asked}
+    assert len(asked) < 2 * len(starts), "most pieces are heard once"
+    assert max(frames for seek, frames in asked if seek) <= 800
+
+
 def test_a_sentence_whose_words_have_no_length_keeps_its_text(station: Station) -> None:
     vocabulary = station.vocabulary
     parts = {" Good": 0, " morning": 20, ".": 45, " Yes": 45, ". ": 45, " It": 45, " is": 60}

@@ -4,8 +4,8 @@ A passage is a whole file (the sequential strategy) or one window cut by the VAD
 than one look: when the model leaves its last segment open, that is heard again from its start, and when
 its text ends although somebody goes on speaking, the rest is. The rules are those of the reference
 (openai/whisper, transcribe.py) in faster-whisper's form (`generate_segments`). A text that was cut off
-by the token limit is never taken: the window is cut at its quietest place and heard again. Times are
-seconds of the passage.
+by the token limit is never taken: the window is cut at its quietest place and heard again, and what comes
+after it in shorter pieces at first, since it is likely to be the same. Times are seconds of the passage.
 """
 
 import asyncio
@@ -73,13 +73,18 @@ async def hear_passage(
     source: Source, listener: Listener, plan: Plan, context: Context
 ) -> AsyncIterator[tuple[list[Said], int]]:
     """Yield the segments of each look, and the frame up to which the passage is done."""
-    seek = heard = 0
+    seek, heard, reach = 0, 0, FULL_FRAMES
     while (sound := await source.read(seek, heard=heard)) is not None:
         prefix, context.prefix = context.prefix, ()
+        if sound.frames > reach:
+            sound = sound.cut(quietest_frame(sound.samples[: reach * FRAME_SAMPLES]))
         outcome = await listener.listen(sound, plan, previous=context.said, prefix=prefix)
         if plan.language is None and not plan.options.multilingual and outcome.languages:
             plan = plan.in_language(next(iter(outcome.languages)))
+        if not outcome.cut_off:
+            reach = min(2 * reach, FULL_FRAMES)
         while outcome.cut_off and sound.frames > SHORTEST_REDONE_FRAMES:
+            reach = max(sound.frames, 2 * SHORTEST_REDONE_FRAMES)
             sound = sound.cut(quietest_frame(sound.samples))
             outcome = await listener.listen(sound, plan, previous=context.said, prefix=prefix)
         heard = sound.seek + sound.frames

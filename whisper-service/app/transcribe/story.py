@@ -42,10 +42,10 @@ def memory_of(model: str) -> Iterator[None]:
         ) from exc
 
 
-def failed(error: Exception) -> Failed:
+def failed(error: Exception, request_id: str) -> Failed:
     """The last event of a request that failed; what is no ServiceError is a bug, and goes to the log."""
     if not isinstance(error, ServiceError):
-        log.error("a request failed", exc_info=error)
+        log.error("id=%s a bug", request_id, exc_info=error)
         error = ServiceError("Internal server error")
     return Failed(
         status=error.status,
@@ -61,11 +61,13 @@ class Story:
 
     def __init__(
         self,
+        request_id: str,
         model: str,
         work: Work,
         hooks: list[Callable[[RequestReport], None]],
         likely_seconds: Callable[[], float],
     ) -> None:
+        self._request_id = request_id
         self._model = model
         self._likely_seconds = likely_seconds
         self._work = work
@@ -100,7 +102,7 @@ class Story:
                         yield self._progress()
             yield self._finished()
         except Exception as error:
-            yield failed(error)
+            yield failed(error, self._request_id)
         finally:
             await self._work.close()
 

@@ -98,7 +98,7 @@ class Transcriber:
                 )
                 work = Work(plan, reading, Listener(lane, station.step, request_id), lane)
                 total = functools.partial(self._likely_seconds, upload, reading)
-                story = Story(model, work, self.hooks, total)
+                story = Story(request_id, model, work, self.hooks, total)
                 async with aclosing(story.events()) as events:
                     async for event in events:
                         yield event
@@ -142,7 +142,7 @@ class Transcriber:
         except Exception as error:
             if not has_begun:
                 raise
-            yield failed(error)
+            yield failed(error, request_id)
         finally:
             await reading.close()
 

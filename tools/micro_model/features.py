@@ -50,7 +50,8 @@ def log_mel(samples: Tensor, sizes: Tensor | None = None, *, spoiled: bool = Fal
     """
     hann = torch.hann_window(FFT, device=samples.device)
     spectrum = torch.stft(samples, FFT, HOP, window=hann, return_complex=True)[..., :-1]
-    power = torch.view_as_real(spectrum).square().sum(-1)
+    real, imaginary = spectrum.real, spectrum.imag
+    power = real * real + imaginary * imaginary
     filters = _filters()
     if spoiled and torch.rand(()) < WARP_SHARE:
         filters = _warped()[torch.randint(len(WARPS) ** 2, (len(samples),))]

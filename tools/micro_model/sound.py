@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 SAMPLE_RATE = 16000
 TELEPHONE_RATE = 8000
 U_LAW = 255  # ITU-T G.711
+CLEAN_SHARE = 0.3  # of recordings
 
 Samples = NDArray[np.floating[Any]]
 
@@ -110,10 +111,12 @@ def in_a_room(samples: Samples, rng: np.random.Generator) -> Samples:
 
 
 def recorded(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Return speech as it may arrive: often clean, at times through one or more of the above."""
-    if rng.random() < 0.3:
+    """Return speech as it may arrive: in three of ten clean, else through some of the above, or none."""
+    if rng.random() < CLEAN_SHARE:
+        return _as_loud(samples, rng)
+    if rng.random() < 0.2:
         samples = dulled(samples, rng)
-    if rng.random() < 0.12:
+    if rng.random() < 0.16:
         samples = in_a_room(samples, rng)
     if rng.random() < 0.24:
         samples = clipped(samples, rng)
@@ -124,6 +127,11 @@ def recorded(samples: Samples, rng: np.random.Generator) -> Samples:
         samples = through_telephone(samples, rng)
     elif draw < 0.23:
         samples = through_codec(samples, rng)
+    return _as_loud(samples, rng)
+
+
+def _as_loud(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Set the volume, at times very low, half of the time in the steps of 16 bits."""
     gain = rng.uniform(-1.2, 0.1) if rng.random() < 0.8 else rng.uniform(-3, -1.2)
     samples = samples * np.float32(10**gain)
     return np.round(samples * 32768) / 32768 if rng.random() < 0.5 else samples

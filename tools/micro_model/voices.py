@@ -45,7 +45,7 @@ HIGHEST_FORMANT = 150  # percent of where it is expected
 UNHEARD_SPEAKERS = ("m5", "f5", "Marco", "belinda")  # only the evaluation hears them
 FLITE_SPEAKERS = ("kal16", "awb", "rms", "slt")  # English alone
 FLITE_SHARE = 0.25
-DRAWN_SHARE = 0.65  # of the other clips: a speaker that is drawn at random, see `drawn_speaker`
+DRAWN_SHARE = 0.75  # of the other clips: a speaker that is drawn at random, see `drawn_speaker`
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def drawn_speaker(rng: random.Random) -> str:
     Mostly each line comes from any of the speakers above; else the numbers are drawn, from the ranges
     that those speakers span.
     """
-    lines = _crossed(rng) if rng.random() < 0.55 else _invented(rng)
+    lines = _crossed(rng) if rng.random() < 0.5 else _invented(rng)
     return "\n".join(["language variant", "gender male", *lines]) + "\n"
 
 
@@ -112,7 +112,7 @@ def _invented(rng: random.Random) -> list[str]:
         lines.append(f"formant {formant} {frequency} {height} {rng.randint(20, 180)} {shift}")
     lines += [f"flutter {rng.randint(0, 5)}", f"roughness {rng.randint(0, 4)}"]
     lines += [
-        f"voicing {rng.randint(30, 200)}",
+        f"voicing {round(10 ** rng.uniform(1.4, 2.35))}",  # percent: halves are as likely as doubles
         f"consonants {rng.randint(50, 190)} {rng.randint(20, 190)}",
     ]
     if rng.random() < 0.6:
@@ -125,7 +125,10 @@ def _invented(rng: random.Random) -> list[str]:
     if rng.random() < 0.3:
         lines.append(f"intonation {rng.randint(1, 4)}")
     if rng.random() < 0.5:
-        lines.append("stressAdd " + " ".join(str(rng.randint(-50, 255)) for _ in range(8)))
+        # One speaker is slow or quick throughout.
+        slow = rng.randint(-40, 250)
+        added = (min(255, max(-50, slow + rng.randint(-70, 70))) for _ in range(8))
+        lines.append("stressAdd " + " ".join(map(str, added)))
     if rng.random() < 0.4:
         lines.append("stressAmp " + " ".join(str(rng.randint(12, 40)) for _ in range(8)))
     return lines

@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     AliasChoices,
     ByteSize,
     Field,
@@ -15,6 +14,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from .wire import Secret
+
 Names = Annotated[list[str], NoDecode]
 OPENAI_NAMES = [
     "whisper-1",
@@ -23,19 +24,6 @@ OPENAI_NAMES = [
     "gpt-4o-mini-transcribe-2025-12-15",
     "gpt-transcribe",
 ]
-
-
-def _stripped(secret: SecretStr) -> SecretStr:
-    """Without the line end that secrets from files have; refused when nothing else is in it."""
-    given = secret.get_secret_value()
-    if given and not given.strip():
-        raise ValueError("is blank; set it to nothing where no secret is wanted")
-    return SecretStr(given.strip())
-
-
-Secret = Annotated[SecretStr, AfterValidator(_stripped)]
-
-
 PUBLISHED_KEY = "change-me"
 
 

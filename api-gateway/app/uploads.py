@@ -53,11 +53,10 @@ class Upload:
                 for name in others:
                     self._form.add(name, "")
                 return
-            if self._is_field(part):
-                self._form.add(part.name, await part.text())
-            else:
-                await part.discard()
+            if (value := await self._value(part)) is None:
                 others.append(part.name)
+            else:
+                self._form.add(part.name, value)
         raise missing_file(others)
 
     async def spool(self) -> None:
@@ -96,16 +95,18 @@ class Upload:
         async for part in self._parts:
             if part.name == "file":
                 raise InvalidRequest("Send one file a request", param="file")
-            if self._is_field(part):
-                self._form.add(part.name, await part.text())
-            else:
-                await part.discard()
-                self._form.add(part.name, "")
+            self._form.add(part.name, await self._value(part) or "")
         self.is_read.set()
 
-    def _is_field(self, part: Part) -> bool:
-        """Some clients give their fields file names; a file that nobody asked for is not read as text."""
-        return part.filename is None or self._form.knows(part.name)
+    async def _value(self, part: Part) -> str | None:
+        """A field's value; None of a file that nobody asked for, which is passed over.
+
+        Some clients give their fields file names.
+        """
+        if part.filename is None or self._form.knows(part.name):
+            return await part.text()
+        await part.discard()
+        return None
 
     def _header(self, disposition: str) -> bytes:
         return (

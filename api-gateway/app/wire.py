@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     TypeAdapter,
     ValidationError,
 )
@@ -23,6 +24,17 @@ from .errors import InvalidRequest, RemoteError, ServiceError, UnknownParameter
 from .languages import language_code
 
 Language = Annotated[str, AfterValidator(language_code)]
+
+
+def _stripped(secret: SecretStr) -> SecretStr:
+    given = secret.get_secret_value()
+    if given and not given.strip():
+        raise ValueError("is blank; set it to nothing where no secret is wanted")
+    return SecretStr(given.strip())
+
+
+Secret = Annotated[SecretStr, AfterValidator(_stripped)]
+"""What is shown in a header: without the line end that secrets from files have; nothing but blanks is refused."""
 
 
 def _read_json(value: Any) -> Any:

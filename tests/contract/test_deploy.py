@@ -1,4 +1,4 @@
-"""What the samples in deploy/ must not say; they are read, since no proxy runs here."""
+"""What the samples in deploy/ must not say; they are read, since the tests run no proxy."""
 
 from house import ROOT
 

@@ -69,7 +69,7 @@ def _fetch(
     }
     try:
         cached = Path(snapshot_download(**wanted, local_files_only=True))
-        if _is_model(cached):  # a download that another program did not finish looks like one
+        if _fault(cached) is None:  # a download that another program did not finish looks like one
             return cached
     except LocalEntryNotFoundError:
         pass
@@ -115,20 +115,21 @@ def _sentence(repository: str, revision: str | None, error: Exception) -> str:
             return f"{repository} could not be fetched: {type(error).__name__}: {error}"
 
 
-def _is_model(directory: Path) -> bool:
-    """Whether it holds a CTranslate2 model with a tokenizer of its own."""
-    has_tokenizer = (directory / "tokenizer.json").is_file()
-    return ctranslate2.contains_model(str(directory)) and has_tokenizer
-
-
 def _checked(directory: Path, name: str) -> Path:
     """Refuse what is not a CTranslate2 Whisper model with a tokenizer of its own."""
-    if not ctranslate2.contains_model(str(directory)):
-        raise ModelUnobtainable(f"'{name}' is not a Whisper model in CTranslate2's format")
-    if not _is_model(directory):
-        # faster-whisper would fetch another model's tokenizer, with a vocabulary that may not fit.
-        raise ModelUnobtainable(f"'{name}' has no tokenizer.json")
+    if fault := _fault(directory):
+        raise ModelUnobtainable(f"'{name}' {fault}")
     return directory
+
+
+def _fault(directory: Path) -> str | None:
+    """Why a directory cannot be served, as the end of a sentence; None where it can."""
+    if not ctranslate2.contains_model(str(directory)):
+        return "is not a Whisper model in CTranslate2's format"
+    if not (directory / "tokenizer.json").is_file():
+        # faster-whisper would fetch another model's tokenizer, with a vocabulary that may not fit.
+        return "has no tokenizer.json"
+    return None
 
 
 def _progress_bar(repository: str, total: int, report: Report) -> type[Any]:

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from .wire import Language
+from .wire import Language, Secret
 
 Names = Annotated[list[str], NoDecode]
 
@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     """Address that the worker listens on."""
     service_port: int = Field(8080, ge=0, le=65535)
     """Port that the worker listens on."""
-    worker_token: SecretStr = SecretStr("")
+    worker_token: Secret = SecretStr("")
     """Secret shared with the gateway; when set, requests without it are refused."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """How much is logged."""
@@ -82,15 +82,6 @@ class Settings(BaseSettings):
     """Requests that may wait for their first or next window; one more gets 503. So many and one for each window that can run at once may be open."""
     whisper_max_queue_seconds: PositiveFloat = 24 * 3600
     """Seconds of audio that may wait; a request beyond it gets 503, unless nothing waits."""
-
-    @field_validator("worker_token")
-    @classmethod
-    def _stripped(cls, value: SecretStr) -> SecretStr:
-        """Without the line end that secrets from files have; refused when nothing else is in it."""
-        given = value.get_secret_value()
-        if given and not given.strip():
-            raise ValueError("is blank; set it to nothing where no secret is wanted")
-        return SecretStr(given.strip())
 
     @field_validator("whisper_models", mode="before")
     @classmethod

@@ -18,6 +18,7 @@ BUCKETS = (1000, 1500, 2000)
 """Window lengths of the adaptive window, in frames; few, so that short clips share batches."""
 HINT_CHARACTERS = 10_000
 """More of a prompt than its tokens can hold that count; a book of them would hold up other requests."""
+_FIRST, _LAST = slice(HINT_CHARACTERS), slice(-HINT_CHARACTERS, None)
 MARGIN_FRAMES = 200
 """Silence that stays behind the audio in an adaptive window."""
 
@@ -102,9 +103,9 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary, devi
             log_prob=options.log_prob_threshold,
             no_speech=options.no_speech_threshold,
         ),
-        prompt=_tokens((options.prompt or "")[-HINT_CHARACTERS:], vocabulary)[-PROMPT_TOKENS:],
-        hotwords=_tokens((options.hotwords or "")[:HINT_CHARACTERS], vocabulary)[:PROMPT_TOKENS],
-        prefix=_tokens((options.prefix or "")[:HINT_CHARACTERS], vocabulary)[:PREFIX_TOKENS],
+        prompt=_tokens(options.prompt, _LAST, vocabulary)[-PROMPT_TOKENS:],
+        hotwords=_tokens(options.hotwords, _FIRST, vocabulary)[:PROMPT_TOKENS],
+        prefix=_tokens(options.prefix, _FIRST, vocabulary)[:PREFIX_TOKENS],
         recipe=Recipe(
             kind="decode",
             frames=FULL_FRAMES,
@@ -144,9 +145,9 @@ def _expects_english(options: Options) -> bool:
     return choose_language([ENGLISH_ONLY], options).is_expected
 
 
-def _tokens(text: str, vocabulary: Vocabulary) -> tuple[int, ...]:
-    """Blank means none: a truthy blank would drop opening words."""
-    stripped = text.strip()
+def _tokens(text: str | None, part: slice, vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Blank means none: a truthy blank would drop opening words. Only a `part` of a long text is read."""
+    stripped = (text or "").strip()[part].strip()
     return tuple(vocabulary.encode(" " + stripped)) if stripped else ()
 
 

@@ -37,7 +37,7 @@ class Station:
         )
         self.scheduler.speed.observe(windows=1, seconds=self.engine.warm_up_seconds)
         self.scheduler.start()
-        # Those answer in the source language.
+        # Such a model answers in the source language.
         is_cut_short = self.engine.shape is not None and self.engine.shape.is_cut_short
         translates = self.engine.multilingual and not is_cut_short
         self.info = ModelInfo(

@@ -65,8 +65,8 @@ def seconds_before(arrival: Arrival, lanes: Lanes, speed: Speed, now: float) -> 
     ranks = class_ranks((lane.place for rivals in classes.values() for lane in rivals), now)
     own = ranks.setdefault(arrival.rank, arrival.rank)
     before = 0.0
-    for name, rivals in classes.items():
-        rank = ranks[name]
+    for given, rivals in classes.items():
+        rank = ranks[given]
         if rank > own:
             before += speed.predicted_seconds(sum(len(lane.running) for lane in rivals))
             continue

@@ -143,6 +143,9 @@ def test_of_a_book_of_a_hint_only_what_can_count_is_read(
     assert sum(read) < 25_000
     assert list(made.prompt[-2:]) == encode(" the end")
     assert list(made.hotwords[:2]) == encode(" the beginning")
+    blanks = Options(prompt=f"the end{' ' * 20_000}")
+    made = make_plan(blanks, Settings(whisper_models=["micro"]), vocabulary, "cpu")
+    assert list(made.prompt) == encode(" the end")
 
 
 def test_the_worker_decides_on_beams_where_the_request_does_not(vocabulary: Vocabulary) -> None:

@@ -7,11 +7,13 @@ import pytest
 from house import ROOT
 
 SERVICES = {"gateway": ROOT / "api-gateway" / "app", "worker": ROOT / "whisper-service" / "app"}
-SHARED = ["edge.py", "errors.py", "languages.py", "logs.py", "multipart.py", "server.py", "wire.py"]
+SHARED = [
+    "edge.py", "errors.py", "languages.py", "logs.py", "multipart.py", "sentence_ends.py", "server.py", "wire.py",
+]  # fmt: skip
 
 LAYERS = {
     "gateway": [
-        {"languages", "errors"},
+        {"languages", "errors", "sentence_ends"},
         {"wire"},
         {"settings", "edge", "fields", "formats", "logs", "sse"},
         {"multipart", "openai_form", "server"},
@@ -22,7 +24,7 @@ LAYERS = {
         {"main"},
     ],
     "worker": [
-        {"languages", "errors", "closing"},
+        {"languages", "errors", "sentence_ends", "closing"},
         {"wire"},
         {"settings", "edge", "logs"},
         {"multipart", "server"},

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from ..sentence_ends import ends_sentence
 from ..wire import Segment, Word
-from .sentences import ends_sentence
 from .style import SubtitleStyle
 from .whole_words import whole_words
 

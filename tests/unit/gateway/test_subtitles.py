@@ -8,7 +8,6 @@ import unicodedata
 import pysubs2
 import pytest
 import webvtt
-from gateway.formats.sentences import ends_sentence
 from gateway.formats.style import SubtitleStyle
 from gateway.formats.subtitles import SHORTEST, cues, srt, vtt
 from gateway.wire import Segment, Transcript, Word
@@ -135,33 +134,6 @@ def test_no_cue_stays_over_a_long_pause() -> None:
 def test_a_line_count_without_anything_that_ends_a_line_is_refused() -> None:
     with pytest.raises(ValidationError, match="max_line_count needs max_line_width"):
         SubtitleStyle(max_line_count=2)
-
-
-@pytest.mark.parametrize(
-    ("word", "following", "ends"),
-    [
-        (" floor.", " Can", True),
-        (" Wednesday?", " No", True),
-        (" said.”", " Then", True),
-        (" です。", "はい", True),
-        (" है।", " और", True),
-        (" Dr.", " Smith", False),
-        (" J.", " Bach", False),
-        (" p.m.", " Then", False),
-        (" 9.", " am", False),
-        (" 24.", " Dezember", False),
-        (" XIV.", " König", False),
-        (" 1989.", " Then", True),
-        (" etc.", " and", False),
-        (" Well,", " Then", False),
-        (" 9.45", " Then", False),
-        (" wait...", " What", True),
-    ],
-)
-def test_sentences_end_at_their_marks_and_not_at_titles_or_initials(
-    word: str, following: str, ends: bool
-) -> None:
-    assert ends_sentence(word, following) is ends
 
 
 @given(transcripts(), styles)

@@ -3,20 +3,14 @@
 A long silence ends a segment too, for what is said without punctuation.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from ..sentence_ends import ends_sentence
 from .timestamps import Draft, TimedWord
 
 PAUSE_SECONDS = 1.0
-_ENDS = ".!?…。！？؟۔।॥։።။"  # noqa: RUF001
-_END = re.compile(rf"[{_ENDS}]+[\"'”’»)\]]*$")  # noqa: RUF001
-_ABBREVIATION = re.compile(
-    r"^\W*(\w|\d\d|[IVXLC]+|(\w\.)+\w|Mr|Mrs|Ms|Dr|St|Prof|Sr|Jr|vs|etc|Hr|Fr|Nr|bzw|ca|M|Mme|Sra)\.$"
-)
-_WIDE_END = re.compile(r"[。！？]")  # noqa: RUF001
 
 
 def split_sentences(drafts: Sequence[Draft], timestamp_begin: int) -> list[Draft]:
@@ -57,16 +51,4 @@ def _groups(
 
 def _is_border(word: TimedWord, following: TimedWord) -> bool:
     is_silent = following.start - word.end >= PAUSE_SECONDS
-    return is_silent or _ends_sentence(word.word.strip(), following.word.strip())
-
-
-def _ends_sentence(word: str, following: str) -> bool:
-    """Whether `word` ends a sentence: not an abbreviation, a number, or before a small letter."""
-    if not _END.search(word) or _ABBREVIATION.match(word):
-        return False
-    if _WIDE_END.search(word):
-        return True
-    begins = re.sub(r"^\W+", "", following)[:1]
-    return (
-        bool(begins) and not begins.islower() and not (word[-2:-1].isdigit() and begins.isdigit())
-    )
+    return is_silent or ends_sentence(word.word, following.word)

@@ -1,0 +1,44 @@
+"""Where sentences end, as far as punctuation tells; both services ask: for segments, and for subtitle cues.
+
+Whisper writes punctuation in every language it knows, but a full stop also follows titles, initials
+and numbers. A wrong break costs little (one segment or cue more), so the rules stay few.
+"""
+
+import re
+
+_WITHOUT_CASE = "".join(
+    [
+        "\N{IDEOGRAPHIC FULL STOP}\N{HALFWIDTH IDEOGRAPHIC FULL STOP}",
+        "\N{FULLWIDTH EXCLAMATION MARK}\N{FULLWIDTH QUESTION MARK}",
+        "\N{ARABIC QUESTION MARK}\N{ARABIC FULL STOP}",
+        "\N{DEVANAGARI DANDA}\N{DEVANAGARI DOUBLE DANDA}\N{KHMER SIGN KHAN}\N{ETHIOPIC FULL STOP}",
+    ]
+)
+"""Marks of scripts that have no capital letters, so that what follows tells nothing."""
+_MARKS = f".!?\N{HORIZONTAL ELLIPSIS}\N{ARMENIAN FULL STOP}{_WITHOUT_CASE}"
+_END = re.compile(rf"[{_MARKS}][^\w\s]*$")
+_FULL_STOP = re.compile(r"\w\.[^\w\s]*$")
+_INITIALS = re.compile(r"\W*(?:[^\W\d_]\.)+\W*")
+_NUMBER = re.compile(r"\W*(?:\d\d?|[IVXLC]+)\.\W*")
+_ABBREVIATION = re.compile(
+    r"\W*(mrs?|ms|dr|prof|st|sr|jr|vs|gen|col|capt|lt|rev|sgt|hr|frl?|nr|bzw|ca|mme|mlle|srta?|dra)\.\W*",
+    re.IGNORECASE,
+)
+
+
+def ends_sentence(word: str, following: str) -> bool:
+    """Whether a sentence ends between two words that follow each other.
+
+    A title (`Dr.`), an initial (`J.`), a number that may be a day's, a century's or a king's (`24.`,
+    `XIV.`), a number before a number, or a mark before a word in lower case does not end one.
+    """
+    word, begins = word.strip(), re.sub(r"^\W+", "", following)[:1]
+    mark = _END.search(word)
+    if not mark or word[mark.start()] in _WITHOUT_CASE:
+        return mark is not None
+    if begins.islower():
+        return False
+    if not _FULL_STOP.search(word):
+        return True
+    goes_on = any(kind.fullmatch(word) for kind in (_ABBREVIATION, _INITIALS, _NUMBER))
+    return not (goes_on or (word[-2:-1].isdigit() and begins.isdigit()))

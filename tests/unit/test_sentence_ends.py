@@ -1,0 +1,39 @@
+"""Where a sentence ends: one rule for segments and for subtitle cues."""
+
+import pytest
+from worker.sentence_ends import ends_sentence
+
+
+@pytest.mark.parametrize(
+    ("word", "following", "ends"),
+    [
+        (" floor.", " Can", True),
+        (" Wednesday?", " No", True),
+        (" said.”", " Then", True),
+        (" です。", "はい", True),
+        (" है।", " और", True),
+        (" Dr.", " Smith", False),
+        (" J.", " Bach", False),
+        (" p.m.", " Then", False),
+        (" 9.", " am", False),
+        (" 24.", " Dezember", False),
+        (" XIV.", " König", False),
+        (" 1989.", " Then", True),
+        (" etc.", " and", False),
+        (" Well,", " Then", False),
+        (" 9.45", " Then", False),
+        (" wait...", " What", True),
+        (" Capt.", " Smith", False),
+        (" Sr.", " López", False),
+        (" bzw.", " Anna", False),
+        (" 3.", " 50", False),
+        (" ok!", " and", False),
+        (" floor.", " “Can", True),
+        (" said…", " but", False),
+        (" Բարև։", " Ինչպե՞ս", True),  # noqa: RUF001
+    ],
+)
+def test_sentences_end_at_their_marks_and_not_at_titles_or_initials(
+    word: str, following: str, ends: bool
+) -> None:
+    assert ends_sentence(word, following) is ends

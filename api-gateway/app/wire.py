@@ -132,7 +132,7 @@ class Options(BaseModel):
     suppress_tokens: TokenIds = [-1]
     """Token ids that are never said; -1 stands for symbols that are not speech."""
     without_timestamps: bool | None = None
-    """Decode text alone, with times from alignment; unset is true on CUDA for windows cut by the VAD."""
+    """Decode text alone, with times from alignment; unset is true on CUDA for windows cut by the VAD that are not told what was said before."""
     max_initial_timestamp: float = Field(1.0, ge=0, le=30)
     """Latest start of a window's first segment, in seconds."""
     vad_filter: bool | None = None

@@ -20,7 +20,7 @@ class Scripted:
         self.asked: list[tuple[int, int]] = []
         self._hear = hear
 
-    async def listen(self, sound: Sound, plan: Plan, **told: Any) -> Outcome:
+    async def transcribe(self, sound: Sound, plan: Plan, **told: Any) -> Outcome:
         """What was written down for this sound."""
         self.asked.append((sound.seek, sound.frames))
         assert len(self.asked) < ENOUGH, f"it never ends: {self.asked[-3:]}"

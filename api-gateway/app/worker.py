@@ -32,7 +32,7 @@ PROBE_SECONDS = 5.0
 
 
 @contextmanager
-def _border() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     """Translate httpx' errors into ours."""
     try:
         yield
@@ -69,7 +69,7 @@ class Worker:
     async def health(self) -> Health:
         """The worker's state; `unreachable` instead of an error, also when it refuses this gateway."""
         try:
-            with _border():
+            with _translated_errors():
                 answer = await self._client.get("/health", timeout=PROBE_SECONDS)
             state = Health.model_validate_json(answer.content)
             if state.status == "ok":
@@ -83,7 +83,7 @@ class Worker:
 
     async def models(self) -> list[ModelInfo]:
         """What each configured model can do."""
-        with _border():
+        with _translated_errors():
             answer = await self._client.get("/models", timeout=PROBE_SECONDS)
         await _raise_for_error(answer)
         return TypeAdapter(list[ModelInfo]).validate_json(answer.content)
@@ -97,7 +97,7 @@ class Worker:
         known beforehand is asked for beforehand.
         """
         asked = Admission(options=dict(options), size=size)
-        with _border():
+        with _translated_errors():
             answer = await self._client.post(
                 f"/admission/{quote(model)}",
                 json=asked.model_dump(),
@@ -135,7 +135,7 @@ class Worker:
             "Content-Type": content_type,
             "X-Request-ID": request_id,
         }
-        with _border():
+        with _translated_errors():
             async with self._client.stream("POST", path, content=body, headers=headers) as answer:
                 await _raise_for_error(answer)
                 async with aclosing(_events(answer)) as events:
@@ -143,7 +143,7 @@ class Worker:
 
 
 async def _events(answer: httpx.Response) -> AsyncGenerator[Event, None]:
-    with _border():
+    with _translated_errors():
         async for line in _lines(answer.aiter_bytes()):
             try:
                 event = parse_event(line)

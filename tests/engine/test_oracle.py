@@ -15,7 +15,7 @@ from house import DATA
 from worker.audio import Samples
 from worker.decoding.attempt import Attempt, Outcome, Recipe
 from worker.decoding.listener import Listener, Sound
-from worker.decoding.passage import Context, Said, hear_passage
+from worker.decoding.passage import Context, Said, transcribe_passage
 from worker.decoding.plan import Plan, make_plan
 from worker.decoding.station import Station
 from worker.decoding.words import aligned_words
@@ -103,7 +103,7 @@ def ours(station: Station, samples: Samples, language: str, **options: Any) -> l
         with station.scheduler.open() as lane:
             listener = Listener(lane, station.step, "test")
             context = Context(said=list(plan.prompt), prefix=plan.prefix)
-            async for some, _ in hear_passage(OneWindow(samples), listener, plan, context):
+            async for some, _ in transcribe_passage(OneWindow(samples), listener, plan, context):
                 said += some
         return said
 
@@ -130,7 +130,7 @@ def attempt(station: Station, file: str, **options: Any) -> Attempt:
 
     listener = Listener(Catching(), station.step, "test")  # type: ignore[arg-type]
     with pytest.raises(InterruptedError):
-        asyncio.run(listener.listen(Sound(window(file), 0), plan))
+        asyncio.run(listener.transcribe(Sound(window(file), 0), plan))
     return jobs[0]
 
 

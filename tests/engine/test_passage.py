@@ -14,7 +14,7 @@ from scripted import Scripted, aligned
 from worker.audio import Samples
 from worker.decoding.attempt import Outcome
 from worker.decoding.listener import Listener, Sound
-from worker.decoding.passage import Context, hear_passage
+from worker.decoding.passage import Context, transcribe_passage
 from worker.decoding.plan import Plan, make_plan
 from worker.decoding.sources import FileSource, WindowSource
 from worker.decoding.station import Station
@@ -35,9 +35,9 @@ class LimitedListener(Listener):
         super().__init__(*args)
         self.asked: list[tuple[int, int]] = []
 
-    async def listen(self, sound: Sound, plan: Plan, **told: Any) -> Outcome:
+    async def transcribe(self, sound: Sound, plan: Plan, **told: Any) -> Outcome:
         self.asked.append((sound.seek, sound.frames))
-        outcome = await super().listen(sound, plan, **told)
+        outcome = await super().transcribe(sound, plan, **told)
         if sound.frames <= FRAMES_THAT_FIT:
             return outcome
         return replace(outcome, tokens=outcome.tokens[:4], cut_off=True)
@@ -64,7 +64,7 @@ def test_a_text_that_does_not_fit_is_heard_in_parts_and_lost_nowhere(station: St
         texts: list[str] = []
         with station.scheduler.open() as lane:
             listener = LimitedListener(lane, station.step, "test")
-            passage = hear_passage(Recording(samples), listener, plan, Context())
+            passage = transcribe_passage(Recording(samples), listener, plan, Context())
             async for said, _ in passage:
                 texts += [segment.text for segment in said]
         return texts, listener.asked
@@ -90,7 +90,7 @@ def told(
     async def hear() -> list[Segment]:
         return [
             wire_segment(said, number=0, clock=Clock(), plan=plan, vocabulary=station.vocabulary)
-            async for some, _ in hear_passage(source, listener, plan, Context())
+            async for some, _ in transcribe_passage(source, listener, plan, Context())
             for said in some
         ]
 
@@ -286,7 +286,7 @@ def test_a_short_word_behind_what_was_left_out_as_invented_is_heard(station: Sta
     plan = make_plan(options, Settings(whisper_models=["micro"]), vocabulary, "cpu")
 
     async def hear() -> list[str]:
-        passage = hear_passage(WindowSource(window), listener, plan, Context())
+        passage = transcribe_passage(WindowSource(window), listener, plan, Context())
         return [said.text async for some, _ in passage for said in some]
 
     assert asyncio.run(hear()) == [GOOD, " Yes."]
@@ -317,9 +317,9 @@ def test_what_the_encoder_gave_is_held_no_longer_than_the_text_takes(
     async def hear() -> tuple[Outcome, Outcome]:
         with station.scheduler.open() as lane:
             listener = Listener(lane, station.step, "test")
-            heard = await listener.hear(Sound(samples, 0), plan)
+            heard = await listener.detect_language(Sound(samples, 0), plan)
             sound = Sound(samples, 0, encoded=heard.encoded)
-            return heard, await listener.listen(sound, plan.in_language("en"))
+            return heard, await listener.transcribe(sound, plan.in_language("en"))
 
     heard, outcome = asyncio.run(hear())
     assert heard.encoded is not None, "the text is decoded from the same"
@@ -334,9 +334,9 @@ class Noting(Scripted):
         super().__init__(*args)
         self.told: list[list[int]] = []
 
-    async def listen(self, sound: Sound, plan: Plan, **told: Any) -> Outcome:
+    async def transcribe(self, sound: Sound, plan: Plan, **told: Any) -> Outcome:
         self.told.append(list(told["previous"]))
-        return await super().listen(sound, plan, **told)
+        return await super().transcribe(sound, plan, **told)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_the_prompt_goes_to_every_look_at_a_window_cut_by_the_vad_and_to_the_fir
     source = Recording(np.zeros(9 * 16_000, np.float32))
 
     async def hear() -> None:
-        async for _ in hear_passage(source, listener, plan, Context(said=list(plan.prompt))):
+        async for _ in transcribe_passage(source, listener, plan, Context(said=list(plan.prompt))):
             pass
 
     asyncio.run(hear())
@@ -398,7 +398,7 @@ def test_a_prompt_waits_for_the_first_text_that_is_taken(station: Station) -> No
     source = FileSource(iter_blocks(43))
 
     async def hear() -> list[str]:
-        passage = hear_passage(source, listener, plan, Context(said=list(plan.prompt)))
+        passage = transcribe_passage(source, listener, plan, Context(said=list(plan.prompt)))
         return [said.text async for some, _ in passage for said in some]
 
     assert asyncio.run(hear()) == [" Yes no", " Yes no"]
@@ -431,7 +431,7 @@ def test_of_what_was_said_no_more_is_kept_than_a_window_is_told(station: Station
     context = Context()
 
     async def hear() -> None:
-        async for _ in hear_passage(FileSource(iter_blocks(300)), listener, plan, context):
+        async for _ in transcribe_passage(FileSource(iter_blocks(300)), listener, plan, context):
             pass
 
     asyncio.run(hear())

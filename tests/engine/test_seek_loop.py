@@ -13,7 +13,7 @@ from scripted import Scripted, aligned
 from worker.audio import Samples
 from worker.decoding.attempt import Outcome
 from worker.decoding.listener import Sound
-from worker.decoding.passage import Context, Said, Source, hear_passage
+from worker.decoding.passage import Context, Said, Source, transcribe_passage
 from worker.decoding.plan import Plan, make_plan
 from worker.decoding.sources import FileSource, WindowSource
 from worker.decoding.station import Station
@@ -104,7 +104,7 @@ def heard(source: Source, plan: Plan, vocabulary: Vocabulary, script: list[Look]
 
     async def hear() -> None:
         begin = 0
-        async for said, seek in hear_passage(source, listener, plan, Context()):
+        async for said, seek in transcribe_passage(source, listener, plan, Context()):
             looks.append((begin, seek, said))
             begin = seek
 
@@ -391,7 +391,7 @@ def test_a_long_silence_ends_a_segment_where_it_was_left_out_of_the_window_too(
     )
 
     async def hear() -> list[Said]:
-        passage = hear_passage(WindowSource(window), listener, plan, Context())
+        passage = transcribe_passage(WindowSource(window), listener, plan, Context())
         return [said async for some, _ in passage for said in some]
 
     passage = Passage([(0, 0, asyncio.run(hear()))], [])

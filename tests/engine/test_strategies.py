@@ -25,7 +25,7 @@ class Failing:
         self._asked = 0
         self._all_asked = asyncio.Event()
 
-    async def listen(self, *args: Any, **told: Any) -> None:
+    async def transcribe(self, *args: Any, **told: Any) -> None:
         self._asked += 1
         if self._asked == AT_ONCE:
             self._all_asked.set()

@@ -9,6 +9,7 @@ A cue never runs on past the end of a sentence, and `max_words_per_line` also ho
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from html import escape
 
 from ..sentence_ends import ends_sentence
 from ..wire import Segment, Word
@@ -152,8 +153,8 @@ def _shown(words: list[Word], highlight: bool) -> Iterator[Cue]:
         last = end
 
 
-def _text(cue: Cue, escape: Callable[[str], str]) -> str:
-    words = [escape(word) for word in cue.words]
+def _text(cue: Cue, written: Callable[[str], str]) -> str:
+    words = [written(word) for word in cue.words]
     if cue.highlighted is not None:
         spoken = words[cue.highlighted]
         words[cue.highlighted] = re.sub(r"^(\s*)(.*)$", r"\1<u>\2</u>", spoken)
@@ -165,7 +166,7 @@ def _plain(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escape(text, quote=False)
 
 
 def _time(milliseconds: int, mark: str) -> str:

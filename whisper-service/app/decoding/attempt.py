@@ -17,7 +17,7 @@ from .language import HeardLanguage
 class Recipe:
     """All that one call of the engine takes once for the whole batch; equal recipes share batches."""
 
-    kind: Literal["hear", "decode", "align"]
+    kind: Literal["detect", "decode", "align"]
     frames: int
     start_index: int = 0
     """Where in the prompt the start token is."""

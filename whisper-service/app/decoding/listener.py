@@ -55,18 +55,18 @@ class Listener:
         self.on_language: Callable[[dict[str, float]], None] | None = None
         """Told the languages of a window whose language is not known, long before its text is."""
 
-    async def hear(
+    async def detect_language(
         self, sound: Sound, plan: Plan, *, is_apart: bool = False, urgent: bool = False
     ) -> Outcome:
         """The probability of each language in a window; `is_apart` when its text is not wanted too.
 
         `urgent` puts it in front of the request's other windows.
         """
-        attempt = await self._attempt(sound, plan, recipe=Recipe("hear", plan.recipe.frames))
+        attempt = await self._attempt(sound, plan, recipe=Recipe("detect", plan.recipe.frames))
         attempt = replace(attempt, is_apart=is_apart)
         return await asyncio.wrap_future(self._lane.submit(attempt, urgent=urgent))
 
-    async def listen(
+    async def transcribe(
         self, sound: Sound, plan: Plan, *, previous: Sequence[int] = (), prefix: Sequence[int] = ()
     ) -> Outcome:
         """The text of a window, from the first temperature that is good enough, or the best of all.
@@ -128,7 +128,7 @@ class Listener:
             return False
         # Its text is at hand, and those of later windows wait for it.
         sound = replace(sound, encoded=outcome.encoded)
-        heard = await self.hear(sound, plan, urgent=True)
+        heard = await self.detect_language(sound, plan, urgent=True)
         code, probability = next(iter(heard.languages.items()))
         return code != plan.language and probability > CLEAR_PROBABILITY
 

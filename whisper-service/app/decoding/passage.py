@@ -61,7 +61,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One segment with the outcome of its window; `frames` is how far the window reached."""
+    """One segment, with the outcome of its window and the language of its text."""
 
     draft: Draft
     text: str
@@ -69,7 +69,7 @@ class Said:
     language: str
 
 
-async def hear_passage(
+async def transcribe_passage(
     source: Source, listener: Listener, plan: Plan, context: Context
 ) -> AsyncIterator[tuple[list[Said], int]]:
     """Yield the segments of each look, and the frame up to which the passage is done."""
@@ -78,7 +78,7 @@ async def hear_passage(
         prefix, context.prefix = context.prefix, ()
         if sound.frames > reach:
             sound = sound.cut(quietest_frame(sound.samples[: reach * FRAME_SAMPLES]))
-        outcome = await listener.listen(sound, plan, previous=context.said, prefix=prefix)
+        outcome = await listener.transcribe(sound, plan, previous=context.said, prefix=prefix)
         if plan.language is None and not plan.options.multilingual and outcome.languages:
             plan = plan.in_language(next(iter(outcome.languages)))
         if not outcome.cut_off:
@@ -86,7 +86,7 @@ async def hear_passage(
         while outcome.cut_off and sound.frames > SHORTEST_REDONE_FRAMES:
             reach = max(sound.frames, 2 * SHORTEST_REDONE_FRAMES)
             sound = sound.cut(quietest_frame(sound.samples))
-            outcome = await listener.listen(sound, plan, previous=context.said, prefix=prefix)
+            outcome = await listener.transcribe(sound, plan, previous=context.said, prefix=prefix)
         heard = sound.seek + sound.frames
         if outcome.is_silence(plan.thresholds):
             seek = heard
@@ -214,7 +214,7 @@ class _Look:
             goes_on = frame - begin >= least and (in_order or not vad)
         else:
             rest = begin + self.sound.frames - frame
-            goes_on = vad and in_order and rest > UNHEARD_FRAMES < frame - begin
+            goes_on = vad and in_order and min(rest, frame - begin) > UNHEARD_FRAMES
         return frame if goes_on else self.split.next_seek
 
     def _without_invented(
@@ -256,7 +256,10 @@ class _Look:
                 )
                 if silence_before and silence_after:
                     at = round(max(begin + 1, draft.start) * FRAMES_PER_SECOND)
-                    if self.end is not None and self.end / 100 - draft.end < threshold:
+                    if (
+                        self.end is not None
+                        and self.end / FRAMES_PER_SECOND - draft.end < threshold
+                    ):
                         at = self.end
                     return drafts[:n], at
             spoken_until = draft.end

@@ -1,11 +1,11 @@
 """What one request asked for, with every default filled in and checked against the model."""
 
+import math
 from dataclasses import dataclass, replace
-
-from faster_whisper.vad import VadOptions
 
 from ..errors import InvalidRequest
 from ..settings import Settings
+from ..vad import VadOptions
 from ..wire import Options, VadParameters
 from .attempt import Recipe, Thresholds
 from .ladder import temperatures
@@ -153,12 +153,5 @@ def _tokens(text: str | None, part: slice, vocabulary: Vocabulary) -> tuple[int,
 
 def vad_options(parameters: VadParameters) -> VadOptions:
     """The contract's VAD parameters as faster-whisper's."""
-    longest = parameters.max_speech_duration_s
-    return VadOptions(
-        threshold=parameters.threshold,
-        neg_threshold=parameters.neg_threshold,
-        min_speech_duration_ms=parameters.min_speech_duration_ms,
-        max_speech_duration_s=float("inf") if longest is None else longest,
-        min_silence_duration_ms=parameters.min_silence_duration_ms,
-        speech_pad_ms=parameters.speech_pad_ms,
-    )
+    longest = parameters.max_speech_duration_s or math.inf
+    return VadOptions(**parameters.model_dump() | {"max_speech_duration_s": longest})

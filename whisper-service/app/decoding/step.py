@@ -45,8 +45,8 @@ class Step:
             [attempt.mel for attempt in batch], [attempt.encoded for attempt in batch]
         )
         match recipe.kind:
-            case "hear":
-                outcomes = [Outcome(languages=heard) for heard in self._hear(encoded)]
+            case "detect":
+                outcomes = [Outcome(languages=heard) for heard in self._detect(encoded)]
             case "align":
                 found = self._align(encoded, batch, [attempt.text_tokens for attempt in batch])
                 outcomes = [Outcome(alignment=alignment) for alignment in found]
@@ -57,7 +57,7 @@ class Step:
             for outcome, own in zip(outcomes, each, strict=True)
         ]
 
-    def _hear(self, encoded: Any) -> list[dict[str, float]]:
+    def _detect(self, encoded: Any) -> list[dict[str, float]]:
         return [
             {token[2:-2]: probability for token, probability in ranking}
             for ranking in self.engine.detect_language(encoded)
@@ -66,7 +66,7 @@ class Step:
     def _decode(self, encoded: Any, batch: list[Attempt]) -> list[Outcome]:
         heard: list[dict[str, float]] = [{} for _ in batch]
         if batch[0].detect:
-            heard = self._hear(encoded)
+            heard = self._detect(encoded)
             batch = [
                 self._in_language(attempt, languages)
                 for attempt, languages in zip(batch, heard, strict=True)

@@ -69,7 +69,7 @@ class Lane(Closing, Generic[J, R]):
         """Tell how much audio is still to come beside the windows that were handed in."""
         self._coming_seconds = seconds
 
-    def has_come(self, seconds: float) -> None:
+    def count_off(self, seconds: float) -> None:
         """Count off audio that was expected and is in the queue now; for the scheduler."""
         self._coming_seconds = max(0.0, self._coming_seconds - seconds)
 

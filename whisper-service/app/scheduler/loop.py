@@ -199,7 +199,7 @@ class Scheduler(Generic[J, R]):
             else:
                 entry = Entry(job, lane.place, future, now, is_further=urgent)
                 if not urgent:
-                    lane.has_come(job.audio_seconds)
+                    lane.count_off(job.audio_seconds)
                 self._queue.push(entry, now, urgent=urgent)
                 self._work.notify()
         return future

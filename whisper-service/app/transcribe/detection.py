@@ -38,7 +38,7 @@ async def detected_language(reading: Reading, listener: Listener, plan: Plan) ->
 async def _languages(sound: Sound, listener: Listener, plan: Plan) -> dict[str, float]:
     if not listener.vocabulary.multilingual:
         return ENGLISH_ONLY
-    return (await listener.hear(sound, plan, is_apart=True)).languages
+    return (await listener.detect_language(sound, plan, is_apart=True)).languages
 
 
 async def _sounds(reading: Reading, plan: Plan) -> AsyncIterator[Sound]:

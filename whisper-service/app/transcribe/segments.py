@@ -20,7 +20,7 @@ _LEAST_SPOKEN = 0.2
 """Seconds of speech that make a piece of a window one of a segment's; less is the end of another's."""
 
 
-def _told(seconds: float) -> float:
+def _floor_to_ms(seconds: float) -> float:
     """Whole milliseconds; rounded down, since the audio may end within one."""
     return math.floor(seconds * 1000 + _TOLERANCE) / 1000
 
@@ -110,8 +110,8 @@ def wire_segment(
     return Segment(
         id=number,
         seek=round(clock.time(draft.seek / 100) * 100),
-        start=_told(start),
-        end=_told(end),
+        start=_floor_to_ms(start),
+        end=_floor_to_ms(end),
         text=said.text,
         tokens=draft.tokens,
         temperature=outcome.temperature,
@@ -136,8 +136,8 @@ def _words(words: Sequence[TimedWord], clock: Clock) -> list[Word]:
     earliest = 0.0
     for word in words:
         start, end = clock.word(word)
-        start = max(earliest, _told(start))
-        earliest = max(start, _told(end))
+        start = max(earliest, _floor_to_ms(start))
+        earliest = max(start, _floor_to_ms(end))
         placed.append(Word(word=word.word, start=start, end=earliest, probability=word.probability))
     return placed
 

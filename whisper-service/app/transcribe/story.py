@@ -30,7 +30,7 @@ class RequestReport:
 
 
 @contextmanager
-def memory_of(model: str) -> Iterator[None]:
+def naming_lack_of_memory(model: str) -> Iterator[None]:
     """Say what an operator can do when not even one window fits into the device's memory."""
     try:
         yield
@@ -84,7 +84,7 @@ class Story:
     async def events(self) -> AsyncGenerator[Event, None]:
         """Segments and progress, then `finished` or `failed`."""
         try:
-            with memory_of(self._model):
+            with naming_lack_of_memory(self._model):
                 async with (
                     aclosing(self._work.run()) as work,
                     aclosing(signs_of_life(work)) as steps,
@@ -95,7 +95,7 @@ class Story:
                         self._work.lane.expect(coming)
                         if done is not None:
                             self._done_seconds = max(self._done_seconds, done.until)
-                            for segment in self._told(done):
+                            for segment in self._segments_of(done):
                                 yield segment
                         elif self._work.lane.is_stalled:
                             continue  # no sign of life, so that who waits for one can give up
@@ -106,7 +106,7 @@ class Story:
         finally:
             await self._work.close()
 
-    def _told(self, done: Done) -> Iterator[Segment]:
+    def _segments_of(self, done: Done) -> Iterator[Segment]:
         plan, vocabulary = self._work.plan, self._work.listener.vocabulary
         for said in split_at_silence(done.said, done.clock, vocabulary):
             segment = wire_segment(

@@ -14,7 +14,7 @@ from ..audio import SAMPLE_RATE
 from ..decoding.attempt import Outcome
 from ..decoding.language import HeardLanguage, choose_language, is_settled
 from ..decoding.listener import Listener, Sound
-from ..decoding.passage import Context, Said, hear_passage
+from ..decoding.passage import Context, Said, transcribe_passage
 from ..decoding.plan import Plan
 from ..decoding.sources import FileSource, WindowSource
 from ..scheduler import Lane
@@ -69,7 +69,7 @@ class Work:
         if self._is_language_open:
             heard: list[Outcome] = []
             while (sound := await source.peek(len(heard))) is not None:
-                heard.append(await self.listener.hear(sound, self.plan))
+                heard.append(await self.listener.detect_language(sound, self.plan))
                 if self._settle_language(_votes(heard)):
                     break
             if heard and self._is_language_open:
@@ -78,7 +78,7 @@ class Work:
             del heard  # the encoder's outputs of many windows
         context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix)
         clock = Clock()
-        async for said, seek in hear_passage(source, self.listener, self.plan, context):
+        async for said, seek in transcribe_passage(source, self.listener, self.plan, context):
             yield Done(said, clock, seek / 100)
 
     async def _in_turn(self, windows: Iterator[Window]) -> AsyncGenerator[Done, None]:
@@ -86,7 +86,7 @@ class Work:
         async for window, encoded in self._with_language(windows):
             context.last_speech = 0.0
             source = WindowSource(window, encoded)
-            async for said, _ in hear_passage(source, self.listener, self.plan, context):
+            async for said, _ in transcribe_passage(source, self.listener, self.plan, context):
                 yield Done(said, Clock(window), window.end)
 
     async def _parallel(self, windows: Iterator[Window]) -> AsyncGenerator[Done, None]:
@@ -133,7 +133,7 @@ class Work:
         context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix if is_first else ())
         source = WindowSource(window, encoded)
         segments: list[Said] = []
-        async for said, _ in hear_passage(source, self.listener, self.plan, context):
+        async for said, _ in transcribe_passage(source, self.listener, self.plan, context):
             segments += said
         return Done(segments, Clock(window), window.end)
 
@@ -193,7 +193,7 @@ class Work:
                 continue
             held.append(window)
             sound = Sound(window.samples, 0, is_whole=True)
-            heard.append(await self.listener.hear(sound, self.plan))
+            heard.append(await self.listener.detect_language(sound, self.plan))
             if self._settle_language(_votes(heard)):
                 for pair in zip(held, [outcome.encoded for outcome in heard], strict=True):
                     yield pair

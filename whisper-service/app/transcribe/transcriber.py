@@ -22,7 +22,7 @@ from .detection import detected_language
 from .length import likely_seconds
 from .reading import Reading
 from .signs import signs_of_life
-from .story import RequestReport, Story, failed, memory_of
+from .story import RequestReport, Story, failed, naming_lack_of_memory
 from .strategies import Work
 
 OPENINGS = 64
@@ -131,7 +131,7 @@ class Transcriber:
             seconds = min(most, self._likely_seconds(upload, reading))
             with _lane(station, upload, seconds, in_turn=True) as lane:
                 listener = Listener(lane, station.step, request_id)
-                with memory_of(model):
+                with naming_lack_of_memory(model):
                     work = _only(detected_language(reading, listener, plan))
                     async with aclosing(work), aclosing(signs_of_life(work)) as steps:
                         async for found in steps:

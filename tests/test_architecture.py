@@ -14,9 +14,9 @@ SHARED = [
 LAYERS = {
     "gateway": [
         {"languages", "errors", "sentence_ends"},
-        {"wire"},
+        {"wire", "multipart"},
         {"settings", "edge", "fields", "formats", "logs", "sse"},
-        {"multipart", "openai_form", "server"},
+        {"openai_form", "server"},
         {"worker", "uploads", "between"},
         {"auth"},
         {"deps"},

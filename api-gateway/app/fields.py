@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 from .errors import InvalidRequest, UnknownParameter
-from .wire import Options, read_options
+from .multipart import MAX_FIELD_BYTES
+from .wire import MAX_KEYS, Options, read_options
 
 GATEWAYS_OWN = frozenset({"tenant", "priority"})
 """Options of the worker that no client may set: who it is and how urgent is not its own to say."""
@@ -24,6 +25,10 @@ class OptionFields:
     def knows(self, name: str) -> bool:
         """Whether there is such an option."""
         return name in Options.model_fields.keys() - GATEWAYS_OWN
+
+    def max_bytes(self, _: str) -> int:
+        """How large a field may be."""
+        return MAX_FIELD_BYTES
 
     def add(self, name: str, value: str) -> None:
         """Take one field, or raise for what is wrong with it."""
@@ -128,6 +133,8 @@ def _json_object(name: str, value: str) -> str | dict[str, Any] | None:
     if not value.startswith("{"):
         return value
     found: dict[str, Any] = _json(name, value)
+    if len(found) > MAX_KEYS:
+        raise InvalidRequest(f"'{name}' has too many keys", param=name)
     return found
 
 

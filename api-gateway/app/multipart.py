@@ -18,9 +18,11 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from .errors import FileTooLarge, InvalidRequest, StorageFull
 
-MAX_FIELD_BYTES = 16 * 1024 * 1024
-"""Of one field that is no file: speaker references travel as data URLs of several megabytes."""
-MAX_TEXT_BYTES = 4 * MAX_FIELD_BYTES
+MAX_FIELD_BYTES = 512 * 1024
+"""Of one field that is no file: the longest prompt has 100,000 characters, of up to four bytes."""
+MAX_LONG_FIELD_BYTES = 16 * 1024 * 1024
+"""Of a field that says so: speaker references travel as data URLs of several megabytes."""
+MAX_TEXT_BYTES = 4 * MAX_LONG_FIELD_BYTES
 """Of all such fields of a request, since they are held in memory."""
 MAX_PARTS = 1000
 PIECE_BYTES = 256 * 1024
@@ -48,7 +50,7 @@ class Part:
         async for _ in self.pieces:
             pass
 
-    async def text(self) -> str:
+    async def text(self, max_bytes: int = MAX_FIELD_BYTES) -> str:
         """The whole value of a field.
 
         Raises InvalidRequest when it is too large, alone or with those before it, or not UTF-8.
@@ -57,8 +59,8 @@ class Part:
         async for piece in self.pieces:
             value += piece
             self.room.left -= len(piece)
-            if len(value) > MAX_FIELD_BYTES:
-                message = f"The field '{self.name}' is larger than {MAX_FIELD_BYTES} bytes"
+            if len(value) > max_bytes:
+                message = f"The field '{self.name}' is larger than {max_bytes} bytes"
                 raise InvalidRequest(message, param=self.name)
             if self.room.left < 0:
                 message = f"The fields are larger than {MAX_TEXT_BYTES} bytes together"

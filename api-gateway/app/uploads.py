@@ -18,6 +18,9 @@ class Form(Protocol):
     def knows(self, name: str) -> bool:
         """Whether this is a field, and not just the name of something that is ignored or refused."""
 
+    def max_bytes(self, name: str) -> int:
+        """How large the field may be."""
+
     def add(self, name: str, value: str) -> None:
         """Take one field; raises for what it does not want."""
 
@@ -104,7 +107,7 @@ class Upload:
         Some clients give their fields file names.
         """
         if part.filename is None or self._form.knows(part.name):
-            return await part.text()
+            return await part.text(self._form.max_bytes(part.name))
         await part.discard()
         return None
 

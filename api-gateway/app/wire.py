@@ -37,6 +37,10 @@ Secret = Annotated[SecretStr, AfterValidator(_stripped)]
 """What is shown in a header: without the line end that secrets from files have; nothing but blanks is refused."""
 
 
+MAX_KEYS = 100
+"""Of an object in a form field."""
+
+
 def _read_json(value: Any) -> Any:
     if isinstance(value, str):
         try:
@@ -49,6 +53,8 @@ def _read_json(value: Any) -> Any:
 def _read_object(value: Any) -> Any:
     """Form fields are text: an object is written as JSON, and null for one of which nothing is set."""
     read = _read_json(value)
+    if isinstance(read, dict) and len(read) > MAX_KEYS:
+        raise ValueError("has too many keys")  # each unknown one would be looked at
     return {} if read is None else read
 
 
@@ -80,9 +86,14 @@ class VadParameters(BaseModel):
     """What is kept on both sides of speech."""
 
 
-Languages = Annotated[list[Language], BeforeValidator(_read_list), Field(max_length=100)]
+# The first wrong item ends it: to word each of 100,000 takes a second.
+Languages = Annotated[
+    list[Language], Field(max_length=100, fail_fast=True), BeforeValidator(_read_list)
+]
 TokenIds = Annotated[
-    list[Annotated[int, Field(ge=-1)]], BeforeValidator(_read_list), Field(max_length=10_000)
+    list[Annotated[int, Field(ge=-1)]],
+    Field(max_length=10_000, fail_fast=True),
+    BeforeValidator(_read_list),
 ]
 
 

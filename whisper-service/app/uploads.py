@@ -15,7 +15,7 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from .errors import FileTooLarge, InvalidAudio, InvalidRequest, StorageFull
-from .multipart import MAX_FIELD_BYTES, missing_file, read_parts, store, too_large
+from .multipart import MAX_LONG_FIELD_BYTES, missing_file, read_parts, store, too_large
 from .wire import Admission, Options, read_options
 
 
@@ -91,8 +91,8 @@ async def read_admission(request: Request) -> Admission:
     body = bytearray()
     async for piece in request.stream():
         body += piece
-        if len(body) > MAX_FIELD_BYTES:
-            raise FileTooLarge(f"The body is larger than the limit of {MAX_FIELD_BYTES} bytes")
+        if len(body) > MAX_LONG_FIELD_BYTES:
+            raise FileTooLarge(f"The body is larger than the limit of {MAX_LONG_FIELD_BYTES} bytes")
     try:
         return Admission.model_validate_json(bytes(body))
     except ValidationError as exc:

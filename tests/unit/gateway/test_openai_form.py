@@ -1,5 +1,6 @@
 """OpenAI's form in every way in which clients write it."""
 
+import json
 import re
 
 import pytest
@@ -7,8 +8,9 @@ from gateway.errors import InvalidRequest, MissingField, NotImplementedYet
 from gateway.fields import GATEWAYS_OWN, Fields, OptionFields
 from gateway.formats.style import SubtitleStyle
 from gateway.openai_form import KNOWN, Asked, OpenAIForm
-from gateway.wire import Options
+from gateway.wire import Options, read_options
 from house import ROOT
+from pydantic import ValidationError
 
 WAV = "data:audio/wav;base64,UklGRg=="
 
@@ -436,3 +438,34 @@ def test_every_field_of_the_documentation_is_read() -> None:
     # `file` is the upload itself, and `file` alone is no field.
     unset = [(name, "") for name in names if name not in ("file", "model")]
     assert read(*unset).ignored == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("timestamp_granularities", "x," * 100_000),
+        ("include", "x," * 100_000),
+        ("languages", "x," * 100_000),
+        ("suppress_tokens", "x," * 100_000),
+    ],
+)
+def test_the_first_wrong_item_of_a_long_list_ends_the_reading(name: str, value: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read((name, value))
+    assert caught.value.param == name
+    assert isinstance(caught.value.__cause__, ValidationError)
+    assert caught.value.__cause__.error_count() == 1
+
+
+@pytest.mark.parametrize("name", ["chunking_strategy", "vad_parameters"])
+def test_an_object_of_very_many_keys_is_refused_before_each_is_looked_at(name: str) -> None:
+    given = json.dumps({f"key{n}": n for n in range(10_000)})
+    assert refused((name, given)) == (name, f"'{name}' has too many keys")
+    with pytest.raises(InvalidRequest, match="has too many keys"):
+        read_options({"vad_parameters": given})
+
+
+def test_only_references_of_speakers_may_be_of_megabytes() -> None:
+    form = OpenAIForm(task="transcribe")
+    assert form.max_bytes("known_speaker_references[]") > 2**23
+    assert form.max_bytes("prompt") == OptionFields().max_bytes("prompt") < 2**20

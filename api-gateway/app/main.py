@@ -54,6 +54,7 @@ def run() -> None:
         host=settings.api_gateway_host,
         port=settings.api_gateway_port,
         log_level=settings.log_level,
+        trusted_proxies=settings.forwarded_allow_ips,
     )
 
 

@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     """Origins of web pages that may call the gateway; `*` is every origin."""
     root_path: str = Field("", pattern=r"^(/[\w.~/-]*[\w.~-])?$")
     """Path under which a reverse proxy serves the gateway, such as `/asr`."""
+    forwarded_allow_ips: str = "127.0.0.1,::1"
+    """Reverse proxies whose X-Forwarded-For is believed, in the log's addresses; networks too, `*` is every one."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """How much is logged."""
 

@@ -8,6 +8,7 @@ holds a byte-for-byte copy.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import signal
@@ -161,6 +162,15 @@ class GatewaysProtocol(DeadlineProtocol):
     body_seconds = 3600.0
 
 
+def allow_open_files() -> None:
+    """Let this process open as many files as it may: at the usual 1024, so many idle connections shut others out."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not on every system
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def serve(
     app: FastAPI,
     *,
@@ -168,8 +178,13 @@ def serve(
     port: int,
     log_level: str,
     protocol: type[DeadlineProtocol] = DeadlineProtocol,
+    trusted_proxies: str = "127.0.0.1,::1",
 ) -> None:
-    """Run `app` until SIGINT or SIGTERM; running requests get GRACE_SECONDS to end."""
+    """Run `app` until SIGINT or SIGTERM; running requests get GRACE_SECONDS to end.
+
+    What `trusted_proxies` (addresses or networks, with commas) say in X-Forwarded-For is believed.
+    """
+    allow_open_files()
     logging.getLogger("uvicorn.access").disabled = True
     config = uvicorn.Config(
         app,
@@ -183,6 +198,7 @@ def serve(
         log_level=log_level.lower(),
         access_log=False,
         server_header=False,
+        forwarded_allow_ips=trusted_proxies,
     )
     server = uvicorn.Server(config)
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,5 +1,6 @@
 """OpenAI's speech-to-text API under `/v1`, so that its SDKs work when only their base URL changes."""
 
+import asyncio
 import json
 import re
 import time
@@ -111,7 +112,8 @@ async def _answer(request: Request, task: Task) -> Response:
         request.state.log["duration"] = transcript.duration
         if asked.options.logprobs and not shapes.has_logprobs(transcript.segments):
             asked = replace(asked, ignored=[*asked.ignored, "include"])
-        return _whole(asked, transcript, _headers(asked, began))
+        # Beside the event loop: hours of words take a third of a second.
+        return await asyncio.to_thread(_whole, asked, transcript, _headers(asked, began))
     raise AssertionError("an exit stack passes every exception on")
 
 

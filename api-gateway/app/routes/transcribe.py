@@ -1,5 +1,6 @@
 """The documented route: one file in, its text out."""
 
+import asyncio
 from contextlib import closing
 from typing import Annotated, Literal, get_args
 
@@ -105,7 +106,8 @@ async def transcribe(
 
         transcript = await until_disconnect(request, answer(), after=upload.is_read)
     request.state.log |= {"duration": transcript.duration}
-    return _rendered(transcript, form)  # type: ignore[return-value]
+    # Beside the event loop: hours of words take a third of a second.
+    return await asyncio.to_thread(_rendered, transcript, form)  # type: ignore[arg-type]
 
 
 def _rendered(transcript: Transcript, form: _Form) -> Response | Text:

@@ -154,7 +154,7 @@ class Story:
             vad_seconds=_rounded(reading.vad_seconds),
             inference_seconds=_rounded(lane.inference_seconds),
             rtf=_rounded((time.monotonic() - self._began) / duration),
-            flags=self._flags(),
+            flags=self._flags(probability),
         )
         report = RequestReport(self._model, finished, self._segments, self._doubts)
         for hook in self._hooks:
@@ -180,13 +180,15 @@ class Story:
         heard = self._work.language
         return self._work.plan.language, None if heard is None else heard.probability
 
-    def _flags(self) -> list[str]:
+    def _flags(self, probability: float | None) -> list[str]:
         heard = self._work.language
         is_other = self._has_other_language or (heard is not None and not heard.is_expected)
         flags = {
             "truncated": self._work.reading.is_truncated,
             "no_speech": not self._segments and not self._doubts,
             "other_language": is_other,
+            "language_uncertain": probability is not None
+            and probability <= self._work.plan.options.language_detection_threshold,
             "doubtful_dropped": self._has_left_out,
         }
         return [name for name, holds in flags.items() if holds]

@@ -1,9 +1,10 @@
-"""The HTTP edge that both services share: request ids, the one error body, early refusals.
+"""The HTTP edge that both services share: request ids, secrets, the one error body, early refusals.
 
 The worker owns this file; the gateway holds a byte-for-byte copy, checked by a test.
 """
 
 import asyncio
+import hmac
 import logging
 import re
 import secrets
@@ -15,6 +16,8 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials
+from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -22,8 +25,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import (
+    InvalidKey,
     InvalidRequest,
     MethodNotAllowed,
+    MissingKey,
     NotFound,
     Overloaded,
     ServiceError,
@@ -260,6 +265,18 @@ async def _drain(receive: Receive, unread: Callable[[], bool]) -> None:
 def error_response(error: ServiceError) -> JSONResponse:
     """The answer to a failed request, in the house's one shape."""
     return JSONResponse(error_body(error), error.status, headers=error_headers(error))
+
+
+def check_bearer(given: HTTPAuthorizationCredentials | None, secret: SecretStr) -> None:
+    """Raise MissingKey or InvalidKey; a secret that is empty lets everybody in."""
+    wanted = secret.get_secret_value()
+    if not wanted:
+        return
+    if given is None:
+        raise MissingKey("Missing bearer token", headers={"WWW-Authenticate": "Bearer"})
+    # Headers are read as Latin-1, whatever the bytes stand for.
+    if not hmac.compare_digest(given.credentials.encode("latin-1"), wanted.encode()):
+        raise InvalidKey("Invalid token")
 
 
 def refuse_query(request: Request) -> None:

@@ -1,6 +1,5 @@
 """The worker's routes that need its secret: transcribe, admission, models."""
 
-import hmac
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Annotated, Any, TypeVar
@@ -10,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from .edge import (
     ClosingStream,
+    check_bearer,
     documented,
     documented_form,
     note_failure,
@@ -83,14 +83,7 @@ def require_token(
 ) -> None:
     """Refuse direct clients when the worker shares a secret with its gateway."""
     settings: Settings = request.app.state.settings
-    token = settings.worker_token.get_secret_value()
-    if not token:
-        return
-    if given is None:
-        raise MissingKey("Missing bearer token", headers={"WWW-Authenticate": "Bearer"})
-    # Headers are read as Latin-1, whatever the bytes stand for.
-    if not hmac.compare_digest(given.credentials.encode("latin-1"), token.encode()):
-        raise InvalidKey("Invalid token")
+    check_bearer(given, settings.worker_token)
 
 
 router = APIRouter(dependencies=[Depends(require_token)])

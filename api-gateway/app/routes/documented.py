@@ -33,6 +33,7 @@ from ..errors import (
     WorkerUnreachable,
 )
 from ..fields import GATEWAYS_OWN
+from ..formats.response_format import RESPONSE_FORMATS
 from ..formats.style import SubtitleStyle
 from ..wire import DETECTION_OPTIONS, Options, option_schemas
 
@@ -77,12 +78,11 @@ OPENAI_ERRORS = documented(
 
 _STRINGS = {"type": "array", "items": {"type": "string"}}
 _MODEL = {"type": "string", "examples": ["whisper-1", "small"]}
-_FORMATS = ["json", "text", "srt", "verbose_json", "vtt"]
 
 TRANSCRIPTION = upload_body(
     {
         "model": _MODEL,
-        "response_format": {"enum": _FORMATS, "default": "json"},
+        "response_format": {"enum": RESPONSE_FORMATS, "default": "json"},
         "stream": {"type": "boolean", "default": False},
         "progress": {"type": "boolean", "default": False},
         "timestamp_granularities[]": {"type": "array", "items": {"enum": ["word", "segment"]}},
@@ -94,7 +94,7 @@ TRANSCRIPTION = upload_body(
     required=("file", "model"),
 )
 TRANSLATION = upload_body(
-    {"model": _MODEL, "response_format": {"enum": _FORMATS, "default": "json"}},
+    {"model": _MODEL, "response_format": {"enum": RESPONSE_FORMATS, "default": "json"}},
     required=("file", "model"),
 )
 DETECTION = documented_form(option_schemas(DETECTION_OPTIONS - GATEWAYS_OWN))

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import closing
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -13,6 +13,12 @@ from ..deps import admit, resolve_model, settings_of, worker_of
 from ..edge import refuse_query, until_disconnect
 from ..errors import InvalidRequest
 from ..fields import OptionFields
+from ..formats.response_format import (
+    RESPONSE_FORMATS,
+    SUBTITLES,
+    ResponseFormat,
+    read_response_format,
+)
 from ..formats.style import SubtitleStyle, read_style, with_words
 from ..formats.subtitles import srt, vtt
 from ..uploads import Upload
@@ -24,11 +30,7 @@ from ..wire import (
 )
 from .documented import ERRORS, MODEL_EXAMPLES, upload_body
 
-ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
-
-UPLOAD = upload_body(
-    {"response_format": {"enum": list(get_args(ResponseFormat)), "default": "json"}}
-)
+UPLOAD = upload_body({"response_format": {"enum": RESPONSE_FORMATS, "default": "json"}})
 router = APIRouter(dependencies=[Depends(require_key)], tags=["transcribe"])
 
 
@@ -45,7 +47,7 @@ class _Form(OptionFields):
     def __init__(self) -> None:
         super().__init__()
         self._layout: dict[str, str] = {}
-        self.response_format: ResponseFormat = "json"
+        self._format: str | None = None
 
     def knows(self, name: str) -> bool:
         """Whether there is such a field."""
@@ -56,10 +58,10 @@ class _Form(OptionFields):
     def add(self, name: str, value: str) -> None:
         """Take one field, or raise for what is wrong with it."""
         if name == "response_format":
-            if value not in ("", *get_args(ResponseFormat)):
-                known = ", ".join(get_args(ResponseFormat))
-                raise InvalidRequest(f"response_format must be one of {known}", param=name)
-            self.response_format = value or "json"  # type: ignore[assignment]
+            if self._format is not None:
+                raise InvalidRequest(f"'{name}' was sent twice", param=name)
+            read_response_format(value)
+            self._format = value
         elif name in SubtitleStyle.model_fields:
             if name in self._layout:
                 raise InvalidRequest(f"'{name}' was sent twice", param=name)
@@ -67,10 +69,15 @@ class _Form(OptionFields):
         else:
             super().add(name, value)
 
+    @property
+    def response_format(self) -> ResponseFormat:
+        """How the answer is wanted."""
+        return read_response_format(self._format)
+
     def style(self) -> SubtitleStyle:
         """How subtitles are laid out; refused for answers that are none."""
         style = read_style(self._layout)
-        if style.model_fields_set and self.response_format not in ("srt", "vtt"):
+        if style.model_fields_set and self.response_format not in SUBTITLES:
             name = min(style.model_fields_set)
             raise InvalidRequest(f"{name} needs response_format srt or vtt", param=name)
         return style
@@ -78,7 +85,7 @@ class _Form(OptionFields):
     def options(self) -> Options:
         """What the worker is asked for."""
         options, style = super().options(), self.style()
-        return with_words(options, style) if self.response_format in ("srt", "vtt") else options
+        return with_words(options, style) if self.response_format in SUBTITLES else options
 
 
 @router.post("/transcribe/{model:path}", openapi_extra=UPLOAD, responses=ERRORS)

@@ -8,12 +8,12 @@ from house import ROOT
 
 SERVICES = {"gateway": ROOT / "api-gateway" / "app", "worker": ROOT / "whisper-service" / "app"}
 SHARED = [
-    "edge.py", "errors.py", "languages.py", "logs.py", "multipart.py", "sentence_ends.py", "server.py", "wire.py",
+    "edge.py", "errors.py", "languages.py", "logs.py", "multipart.py", "sentence_ends.py", "server.py", "setting_types.py", "wire.py",
 ]  # fmt: skip
 
 LAYERS = {
     "gateway": [
-        {"languages", "errors", "sentence_ends"},
+        {"languages", "errors", "sentence_ends", "setting_types"},
         {"wire", "multipart"},
         {"settings", "edge", "fields", "formats", "logs", "sse"},
         {"openai_form", "server"},
@@ -24,7 +24,7 @@ LAYERS = {
         {"main"},
     ],
     "worker": [
-        {"languages", "errors", "sentence_ends", "closing"},
+        {"languages", "errors", "sentence_ends", "setting_types", "closing"},
         {"wire"},
         {"settings", "edge", "logs"},
         {"multipart", "server"},

@@ -1,6 +1,6 @@
 """The gateway's settings, all from the environment or `.env`; each docstring is its documentation."""
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from pydantic import (
     AliasChoices,
@@ -12,11 +12,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .wire import Secret
+from .setting_types import LogLevel, Names, Secret
 
-Names = Annotated[list[str], NoDecode]
 OPENAI_NAMES = [
     "whisper-1",
     "gpt-4o-transcribe",
@@ -77,7 +76,7 @@ class Settings(BaseSettings):
     """Path under which a reverse proxy serves the gateway, such as `/asr`."""
     forwarded_allow_ips: str = "127.0.0.1,::1"
     """Reverse proxies whose X-Forwarded-For is believed, in the log's addresses; networks too, `*` is every one."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: LogLevel = "INFO"
     """How much is logged."""
 
     @property
@@ -101,13 +100,6 @@ class Settings(BaseSettings):
                 )
         return self
 
-    @field_validator("allowed_models", "cors_allow_origins", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return [name.strip() for name in value.split(",") if name.strip()]
-        return value
-
     @field_validator("cors_allow_origins")
     @classmethod
     def _as_browsers_send_them(cls, value: list[str]) -> list[str]:
@@ -125,8 +117,3 @@ class Settings(BaseSettings):
         """Kubernetes sets a variable of this name to an address beside a Service `api-gateway`."""
         is_link = isinstance(value, str) and value.startswith("tcp://")
         return cls.model_fields["api_gateway_port"].default if is_link else value
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _upper(cls, value: Any) -> Any:
-        return value.upper() if isinstance(value, str) else value

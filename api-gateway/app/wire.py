@@ -15,7 +15,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     TypeAdapter,
     ValidationError,
 )
@@ -24,18 +23,6 @@ from .errors import InvalidRequest, RemoteError, ServiceError, UnknownParameter
 from .languages import language_code
 
 Language = Annotated[str, AfterValidator(language_code)]
-
-
-def _stripped(secret: SecretStr) -> SecretStr:
-    given = secret.get_secret_value()
-    if given and not given.strip():
-        raise ValueError("is blank; set it to nothing where no secret is wanted")
-    return SecretStr(given.strip())
-
-
-Secret = Annotated[SecretStr, AfterValidator(_stripped)]
-"""What is shown in a header: without the line end that secrets from files have; nothing but blanks is refused."""
-
 
 MAX_KEYS = 100
 """Of an object in a form field."""

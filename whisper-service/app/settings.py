@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -16,11 +16,10 @@ from pydantic import (
     SecretStr,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .wire import Language, Secret
-
-Names = Annotated[list[str], NoDecode]
+from .setting_types import LogLevel, Names, Secret
+from .wire import Language
 
 
 class Settings(BaseSettings):
@@ -41,7 +40,7 @@ class Settings(BaseSettings):
     """Port that the worker listens on."""
     worker_token: Secret = SecretStr("")
     """Secret shared with the gateway; when set, requests without it are refused."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: LogLevel = "INFO"
     """How much is logged."""
     max_upload_bytes: ByteSize = ByteSize(1024**3)
     """Largest request body; beyond it 413."""
@@ -82,18 +81,6 @@ class Settings(BaseSettings):
     """Requests that may wait for their first or next window; one more gets 503. So many and one for each window that can run at once may be open."""
     whisper_max_queue_seconds: PositiveFloat = 24 * 3600
     """Seconds of audio that may wait; a request beyond it gets 503, unless nothing waits."""
-
-    @field_validator("whisper_models", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return [name.strip() for name in value.split(",") if name.strip()]
-        return value
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _upper(cls, value: Any) -> Any:
-        return value.upper() if isinstance(value, str) else value
 
     @field_validator("whisper_models")
     @classmethod

@@ -1,0 +1,33 @@
+"""Kinds of settings that both services have.
+
+The worker owns this file; the gateway holds a byte-for-byte copy, checked by a test.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic_settings import NoDecode
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return [name.strip() for name in value.split(",") if name.strip()]
+    return value
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _stripped(secret: SecretStr) -> SecretStr:
+    given = secret.get_secret_value()
+    if given and not given.strip():
+        raise ValueError("is blank; set it to nothing where no secret is wanted")
+    return SecretStr(given.strip())
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+"""A list, written with commas."""
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
+Secret = Annotated[SecretStr, AfterValidator(_stripped)]
+"""What is shown in a header: without the line end that secrets from files have; nothing but blanks is refused."""

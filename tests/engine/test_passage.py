@@ -108,6 +108,16 @@ def test_after_a_text_that_never_ends_what_follows_is_heard_in_short_pieces_at_o
     assert max(frames for seek, frames in asked if seek) <= 800
 
 
+def test_a_long_text_that_is_taken_for_silence_is_not_heard_again_in_pieces(
+    station: Station,
+) -> None:
+    """The reference passes over such a window, whatever its text is."""
+    tokens = tuple(station.vocabulary.encode(" la la la"))
+    silence = Outcome(tokens=tokens, cut_off=True, no_speech_prob=0.9, avg_logprob=-1.3)
+    segments, asked = told(station, 30.0, silence, without_timestamps=True)
+    assert (segments, asked) == ([], [(0, 3000)])
+
+
 def test_a_sentence_whose_words_have_no_length_keeps_its_text(station: Station) -> None:
     vocabulary = station.vocabulary
     parts = {" Good": 0, " morning": 20, ".": 45, " Yes": 45, ". ": 45, " It": 45, " is": 60}

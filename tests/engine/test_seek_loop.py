@@ -284,6 +284,17 @@ def test_words_across_removed_silence_are_in_order_inside_their_segments_and_the
             assert any(piece.start - 16 <= middle <= piece.end + 16 for piece in window.pieces)
 
 
+def test_speech_on_both_sides_of_left_out_silence_is_not_doubted_for_the_silence_between() -> None:
+    """A segment without words, as with previous text, spans what the model has never heard."""
+    pieces = (Span(16_000, 38_400), Span(163_200, 185_600))
+    speech = (Span(22_400, 32_000), Span(169_600, 179_200))
+    clock = Clock(Window(np.zeros(44_800, np.float32), pieces, speech))
+    start, end = clock.segment(0.0, 2.8)
+    assert (start, end) == pytest.approx((1.0, 11.6))
+    assert clock.spoken_share(start, end) == pytest.approx(1.2 / 2.8)
+    assert clock.spoken_share(1.0, 1.4) == pytest.approx(0.0)
+
+
 def test_a_segment_that_begins_without_a_space_is_told_once_and_in_its_place(
     station: Station,
 ) -> None:

@@ -36,6 +36,8 @@ Mel = npt.NDArray[np.float32]
 
 FRAMES = 3000
 """Mel frames of 10 ms in a full window."""
+LEAST_ALIGNED_FRAMES = 2
+"""CTranslate2 finds no path at all in less: alignment is in frames of 20 ms."""
 UNLOAD_WAIT_SECONDS = 0.01
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 """glibc's names for them (malloc.h); other C libraries do not know them and ignore them."""
@@ -279,21 +281,18 @@ class Engine:
         frames: list[int],
     ) -> list[Any]:
         """Find where the tokens of `texts` are said in the windows `members` of the batch."""
+        windows = encoded.shape[0]
+        if len(members) < windows and self.device == "cpu":
+            encoded = _view(np.asarray(encoded)[members])
+            members, windows = list(range(len(members))), len(members)
+        # Rows cannot be taken from a device: there the others are given nothing to align.
+        asked = dict(zip(members, zip(texts, frames, strict=True), strict=True))
+        rows = [asked.get(n, ([], LEAST_ALIGNED_FRAMES)) for n in range(windows)]
+        texts = [text for text, _ in rows]
+        frames = _unequal([size for _, size in rows], texts)
         with _translated():
-            if len(members) == encoded.shape[0]:
-                return list(self._whisper.align(encoded, start, texts, frames))
-            if self.device == "cpu":
-                rows = _view(np.ascontiguousarray(np.asarray(encoded)[members]))
-                return list(self._whisper.align(rows, start, texts, frames))
-            # Rows cannot be taken from the device: the others are given nothing to align, in as many
-            # frames as there are, since CTranslate2 writes beyond its memory for more.
-            every = dict(zip(members, zip(texts, frames, strict=True), strict=True))
-            nothing: tuple[list[int], int] = ([], 2 * encoded.shape[1])
-            rows = [every.get(n, nothing) for n in range(encoded.shape[0])]
-            results = self._whisper.align(
-                encoded, start, [r[0] for r in rows], [r[1] for r in rows]
-            )
-            return [results[n] for n in members]
+            results = self._whisper.align(encoded, start, texts, frames)
+        return [results[n] for n in members]
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -328,6 +327,20 @@ def _is_full(error: Exception) -> bool:
 
 def _view(array: Mel) -> Any:
     return ctranslate2.StorageView.from_array(np.ascontiguousarray(array, np.float32))
+
+
+def _unequal(frames: list[int], texts: list[list[int]]) -> list[int]:
+    """Make the window of the longest text 20 ms shorter where all are equally long, and their texts are not.
+
+    Only where windows differ does CTranslate2 (`WhisperReplica::align`) leave the padding of shorter texts
+    out; else the times of their words depend on the texts beside them.
+    """
+    longest = max(range(len(texts)), key=lambda n: len(texts[n]))
+    padded = any(len(text) < len(texts[longest]) for text in texts)
+    if not padded or len({size // 2 for size in frames}) > 1:
+        return frames
+    other = frames[longest] + (-2 if frames[longest] >= 2 * LEAST_ALIGNED_FRAMES else 2)
+    return [other if n == longest else size for n, size in enumerate(frames)]
 
 
 def _together(outputs: list[Any]) -> Any:

@@ -327,15 +327,13 @@ GOOD = Outcome(avg_logprob=-0.3, compression_ratio=1.2, no_speech_prob=0.1)
 def reasons(
     outcome: Outcome = GOOD,
     text: str = "Good morning.",
-    speech: list[tuple[float, float]] | None = None,
+    spoken_share: float | None = None,
 ) -> list[str]:
-    return doubts(
-        text=text, outcome=outcome, thresholds=THRESHOLDS, start=1.0, end=3.0, speech=speech
-    )
+    return doubts(text=text, outcome=outcome, thresholds=THRESHOLDS, spoken_share=spoken_share)
 
 
 def test_a_good_segment_has_no_doubts() -> None:
-    assert reasons(speech=[(0.8, 3.2)]) == []
+    assert reasons(spoken_share=0.3) == []
 
 
 def test_each_reason_has_its_name() -> None:
@@ -343,7 +341,7 @@ def test_each_reason_has_its_name() -> None:
     assert reasons(text="no, no, no, no") == ["repetition"]
     assert reasons(Outcome(avg_logprob=-1.2)) == ["low_logprob"]
     assert reasons(Outcome(no_speech_prob=0.7)) == ["no_speech"]
-    assert reasons(speech=[(2.8, 9.0)]) == ["outside_speech"]
+    assert reasons(spoken_share=0.1) == ["outside_speech"]
 
 
 def test_a_likely_text_is_not_left_out_for_sounding_like_no_speech_alone() -> None:

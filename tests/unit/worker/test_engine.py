@@ -135,8 +135,21 @@ def test_workers_and_threads_fill_the_processors(
     assert share_threads(cpus, **chosen) == expected
 
 
-def test_on_a_device_windows_without_text_are_no_longer_than_they_were_encoded() -> None:
-    """CTranslate2 writes beyond its memory for more frames than there are, and the process ends."""
+@pytest.mark.parametrize(
+    ("members", "texts", "frames", "expected"),
+    [
+        ([1], [[11]], [900], [2, 900, 2]),
+        ([0, 1, 2], [[11], [11, 12], [13]], [900, 900, 900], [900, 898, 900]),
+        ([0, 1, 2], [[11], [11, 12], [13]], [900, 900, 800], [900, 900, 800]),
+        ([0, 1, 2], [[11], [12], [13]], [900, 900, 900], [900, 900, 900]),
+        ([0, 1, 2], [[11], [11, 12], [13]], [2, 2, 2], [2, 4, 2]),
+        ([0, 1], [[11, 12], [13]], [2, 2], [4, 2, 2]),
+    ],
+)
+def test_windows_of_a_batch_are_aligned_without_what_fills_up_shorter_texts(
+    members: list[int], texts: list[list[int]], frames: list[int], expected: list[int]
+) -> None:
+    """CTranslate2 leaves that out only where windows differ in length."""
     asked: list[list[int]] = []
 
     def align(encoded: Any, start: Any, texts: list[list[int]], frames: list[int]) -> list[str]:
@@ -147,8 +160,9 @@ def test_on_a_device_windows_without_text_are_no_longer_than_they_were_encoded()
     engine.device = "cuda"
     engine._whisper = SimpleNamespace(align=align)
     encoded = np.zeros((3, 500, 8), np.float32)
-    assert engine.align(encoded, [1], [50_258], [[11]], [900]) == ["[11] of 900"]
-    assert asked == [[1000, 900, 1000]]
+    found = engine.align(encoded, members, [50_258], texts, frames)
+    assert found == [f"{text} of {expected[n]}" for n, text in zip(members, texts, strict=True)]
+    assert asked == [expected]
 
 
 class WithoutCublas:
@@ -246,7 +260,7 @@ class Overflowing:
         return [SimpleNamespace(sequences_ids=[[11]], scores=[score])]
 
     def align(self, *_: Any) -> list[Any]:
-        return []
+        return [None]
 
 
 @pytest.mark.parametrize(

@@ -76,3 +76,16 @@ def test_the_last_scrap_of_speech_is_looked_at_only_when_nobody_has_heard_it(
 
     assert asyncio.run(read(700)) is is_looked_at
     assert asyncio.run(read(740)) is False, "there is only silence"
+
+
+def test_what_was_encoded_for_the_language_is_given_away_with_the_first_window() -> None:
+    """It is of megabytes, and the file may go on for hours."""
+    source = file_of(counted(40 * 16_000))
+
+    async def story() -> None:
+        source.encoded = "encoded"
+        first = await source.read(0)
+        assert first is not None
+        assert (first.encoded, source.encoded) == ("encoded", None)
+
+    asyncio.run(story())

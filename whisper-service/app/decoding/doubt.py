@@ -24,11 +24,9 @@ def doubts(
     text: str,
     outcome: Outcome,
     thresholds: Thresholds,
-    start: float,
-    end: float,
-    speech: Sequence[tuple[float, float]] | None,
+    spoken_share: float | None,
 ) -> list[str]:
-    """Reasons to doubt a segment; `speech` are spans in seconds, None where nobody looked."""
+    """Reasons to doubt a segment, of whose sound `spoken_share` is speech; None where nobody looked."""
     reasons = []
     is_repeated = outcome.compression_ratio > thresholds.compression_ratio or is_repetitive(text)
     if is_repeated or outcome.cut_off:  # more text than anybody says in the shortest window
@@ -37,7 +35,7 @@ def doubts(
         reasons.append("low_logprob")
     if outcome.no_speech_prob > thresholds.no_speech:
         reasons.append("no_speech")
-    if speech is not None and _share(start, end, speech) < OUTSIDE_SHARE:
+    if spoken_share is not None and spoken_share < OUTSIDE_SHARE:
         reasons.append("outside_speech")
     if outcome.has_switched:
         reasons.append("language_switch")
@@ -63,7 +61,3 @@ def is_repetitive(text: str) -> bool:
 def spoken_seconds(start: float, end: float, speech: Sequence[tuple[float, float]]) -> float:
     """How much of a stretch is speech."""
     return sum(max(0.0, min(end, b) - max(start, a)) for a, b in speech)
-
-
-def _share(start: float, end: float, speech: Sequence[tuple[float, float]]) -> float:
-    return spoken_seconds(start, end, speech) / (end - start) if end > start else 1.0

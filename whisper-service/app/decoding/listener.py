@@ -126,6 +126,8 @@ class Listener:
         )
         if not plan.is_detected or plan.options.doubtful == "keep" or not is_doubtful:
             return False
+        if outcome.is_silence(plan.thresholds):
+            return False  # it gives no text to flag
         # Its text is at hand, and those of later windows wait for it.
         sound = replace(sound, encoded=outcome.encoded)
         heard = await self.detect_language(sound, plan, urgent=True)

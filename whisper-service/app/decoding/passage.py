@@ -81,9 +81,9 @@ async def transcribe_passage(
         outcome = await listener.transcribe(sound, plan, previous=context.said, prefix=prefix)
         if plan.language is None and not plan.options.multilingual and outcome.languages:
             plan = plan.in_language(next(iter(outcome.languages)))
-        if not outcome.cut_off:
+        if not _is_endless(outcome, plan):
             reach = min(2 * reach, FULL_FRAMES)
-        while outcome.cut_off and sound.frames > SHORTEST_REDONE_FRAMES:
+        while _is_endless(outcome, plan) and sound.frames > SHORTEST_REDONE_FRAMES:
             reach = max(sound.frames, 2 * SHORTEST_REDONE_FRAMES)
             sound = sound.cut(quietest_frame(sound.samples))
             outcome = await listener.transcribe(sound, plan, previous=context.said, prefix=prefix)
@@ -106,6 +106,11 @@ async def transcribe_passage(
         said = list(look.said(taken.drafts))
         _remember(context, said, plan, outcome)
         yield said, seek
+
+
+def _is_endless(outcome: Outcome, plan: Plan) -> bool:
+    """Whether a text was cut off that counts; of silence none does, however long it is."""
+    return outcome.cut_off and not outcome.is_silence(plan.thresholds)
 
 
 def _remember(context: Context, said: Sequence[Said], plan: Plan, outcome: Outcome) -> None:

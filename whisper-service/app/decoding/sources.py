@@ -61,7 +61,7 @@ class FileSource:
         if len(held) < FRAME_SAMPLES:
             return None
         samples = held[:WINDOW_SAMPLES]
-        encoded = None if seek else self.encoded
+        encoded, self.encoded = None if seek else self.encoded, None  # megabytes, of use once
         is_whole = not seek and self._is_over and len(held) <= WINDOW_SAMPLES
         return Sound(samples, seek, is_whole=is_whole, encoded=encoded)
 

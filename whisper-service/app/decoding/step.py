@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine import Engine, OutOfMemory
+from ..engine import LEAST_ALIGNED_FRAMES, Engine, OutOfMemory
 from ..errors import ModelUnavailable
 from ..scheduler import BatchTooLarge
 from .attempt import Alignment, Attempt, Outcome
@@ -17,9 +17,6 @@ from .vocabulary import CONTEXT_TOKENS, Vocabulary
 
 MOST_NEW_TOKENS = CONTEXT_TOKENS // 2
 """Text tokens of a window at most, as in the reference; CTranslate2 halves its `max_length` itself."""
-
-LEAST_ALIGNED_FRAMES = 2
-"""CTranslate2 finds no path at all in less: alignment is in frames of 20 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +175,8 @@ class Step:
         found: list[Alignment | None] = [None] * len(batch)
         for start in dict.fromkeys(attempt.start for attempt in batch):
             members = [n for n, attempt in enumerate(batch) if attempt.start == start and texts[n]]
+            if not members:
+                continue
             results = self.engine.align(
                 encoded,
                 members,

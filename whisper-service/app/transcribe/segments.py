@@ -11,6 +11,7 @@ from ..decoding.plan import Plan
 from ..decoding.sentences import PAUSE_SECONDS, split_draft
 from ..decoding.timestamps import TimedWord
 from ..decoding.vocabulary import Vocabulary
+from ..vad import Span
 from ..windows import Window
 from ..wire import Segment, TokenLogprob, Word
 
@@ -25,6 +26,10 @@ def _floor_to_ms(seconds: float) -> float:
     return math.floor(seconds * 1000 + _TOLERANCE) / 1000
 
 
+def _seconds(spans: Sequence[Span]) -> list[tuple[float, float]]:
+    return [(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in spans]
+
+
 class Clock:
     """Times of a passage to times of the file, for a window with silence left out, or a whole file."""
 
@@ -34,9 +39,14 @@ class Clock:
     @property
     def speech(self) -> list[tuple[float, float]] | None:
         """Where somebody speaks, in seconds of the file; None where nobody looked."""
+        return None if self._window is None else _seconds(self._window.speech)
+
+    def spoken_share(self, start: float, end: float) -> float | None:
+        """How much is speech of what the model has heard between two times; None where nobody looked."""
         if self._window is None:
             return None
-        return [(s.start / SAMPLE_RATE, s.end / SAMPLE_RATE) for s in self._window.speech]
+        heard = spoken_seconds(start, end, _seconds(self._window.pieces))
+        return spoken_seconds(start, end, self.speech or []) / heard if heard > 0 else 1.0
 
     def time(self, seconds: float, *, is_end: bool = False) -> float:
         """Seconds of the file."""
@@ -59,8 +69,7 @@ class Clock:
         start = self._heard_start(start, end)
         if self._window is not None:
             middle = self.time((word.start + word.end) / 2)
-            for piece in self._window.pieces:
-                begin, stop = piece.start / SAMPLE_RATE, piece.end / SAMPLE_RATE
+            for begin, stop in _seconds(self._window.pieces):
                 if begin <= middle <= stop:
                     return min(max(start, begin), stop), max(begin, min(end, stop))
         return start, max(start, end)
@@ -72,8 +81,7 @@ class Clock:
         """
         start, end = self.time(start), self.time(end, is_end=True)
         spoken = []
-        for piece in self._window.pieces if self._window is not None else ():
-            begin, stop = piece.start / SAMPLE_RATE, piece.end / SAMPLE_RATE
+        for begin, stop in _seconds(self._window.pieces) if self._window is not None else ():
             part = max(start, begin), min(end, stop)
             if spoken_seconds(*part, self.speech or []) >= _LEAST_SPOKEN:
                 spoken.append(part)
@@ -124,9 +132,7 @@ def wire_segment(
             text=said.text,
             outcome=outcome,
             thresholds=plan.thresholds,
-            start=start,
-            end=end,
-            speech=clock.speech,
+            spoken_share=clock.spoken_share(start, end),
         ),
     )
 

@@ -30,8 +30,8 @@ OPTIONS = {
     "codec_whitelist": ",".join(sorted(DECODERS)),
     "protocol_whitelist": "none",
 }
-ESTIMATING = frozenset({"aac", "ac3", "amr", "mp3", "mpeg", "mpegts"})
-"""Demuxers that guess a duration from the bit rate where no header gives one."""
+ESTIMATING = frozenset({"aac", "ac3", "amr", "asf", "mp3", "mpeg", "mpegts"})
+"""Demuxers that guess a duration, from the bit rate or the last packets, where no header gives one."""
 ENDING = frozenset({"matroska", "webm", "asf"})
 """Demuxers whose duration is the timestamp at the end, wherever the first one stands; Ogg's is with Opus."""
 SAMPLE_RATES = range(4_000, 384_001)
@@ -94,7 +94,9 @@ class Header:
 def read_header(container: InputContainer, stream: AudioStream) -> Header:
     """Return what an opened file says of its duration."""
     names = set(container.format.name.split(","))
-    is_certain = not ESTIMATING & names
+    # Without a `fact` chunk a compressed WAV's is guessed too, from the bit rate in its header.
+    is_estimated = names == {"wav"} and not stream.codec_context.name.startswith("pcm_")
+    is_certain = not (is_estimated or ESTIMATING & names)
     begin = float((stream.start_time or 0) * (stream.time_base or 0))
     counts_from_zero = ENDING & names or (names == {"ogg"} and stream.codec_context.name == "opus")
     before = max(0.0, begin) if counts_from_zero else 0.0

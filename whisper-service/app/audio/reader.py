@@ -1,7 +1,7 @@
 """Bytes to samples, block by block, so that memory does not grow with the length of a file.
 
-A damaged packet is skipped, as players do. An end that comes too early is told (`truncated`) once
-there is a first window's worth of samples; before that the file is refused.
+A damaged packet is skipped, as players do. An end that comes too early is told (`truncated`); where
+reading itself fails within the first window's worth of samples, the file is refused.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,12 @@ from av.error import FFmpegError
 from ..closing import Closing
 from ..errors import AudioTooLong, AudioTooShort, InvalidAudio
 from .container import check_shape, open_audio, read_header
+from .extent import missing_share
+from .packets import holds_more
 
 SAMPLE_RATE = 16_000
+WORTH_COUNTING = 0.9
+"""Share of the longest duration from which on an estimate is checked; most are within a tenth."""
 Samples = npt.NDArray[np.float32]
 
 BLOCK_SECONDS = 2.0
@@ -34,7 +38,8 @@ class AudioReader(Closing):
     def __init__(self, file: BinaryIO, *, max_seconds: float) -> None:
         """Open `file` (binary, seekable) by its content.
 
-        Raises UnsupportedMedia, InvalidAudio, or AudioTooLong when its header already says so.
+        Raises UnsupportedMedia, InvalidAudio, or AudioTooLong when its header or its packets already
+        say so.
         """
         self.seconds = 0.0
         """Seconds decoded so far."""
@@ -43,13 +48,17 @@ class AudioReader(Closing):
         self._max_seconds = max_seconds
         self._last_pts = 0
         """Where the last frame begins, in steps of the track's clock."""
+        self._missing_share = missing_share(file)
         self._container, self._stream = open_audio(file)
         self._header = read_header(self._container, self._stream)
         self.duration = self._header.duration
         """Seconds that the container's header promises; None when it says nothing."""
-        if self._header.is_certain and (self.duration or 0.0) > max_seconds:
+        try:
+            if self._is_too_long(file):
+                raise _too_long(max_seconds)
+        except BaseException:
             self.close()
-            raise _too_long(max_seconds)
+            raise
 
     def close(self) -> None:
         """Free what libav holds; the file stays open."""
@@ -72,11 +81,20 @@ class AudioReader(Closing):
         if self.seconds < SHORTEST_SECONDS:
             message = f"The audio is shorter than {SHORTEST_SECONDS} seconds"
             raise AudioTooShort(message, param="file")
+        self.truncated |= self.seconds * self._missing_share > MISSING_SECONDS
         if self._header.is_certain and self._header.is_of_track:
             # Where nothing was sent for a while, the last timestamp tells how far the file goes.
             last = float(self._last_pts * (self._stream.time_base or 0))
             reached = max(self.seconds, last - self._header.first_timestamp)
             self.truncated |= (self.duration or 0.0) - reached > MISSING_SECONDS
+
+    def _is_too_long(self, file: BinaryIO) -> bool:
+        """Whether that is certain already, so that no work is lost on the file."""
+        told = self.duration or 0.0
+        if self._header.is_certain:
+            return told > self._max_seconds
+        # To count takes most of a second for hours, which no file waits for that is told to be well below.
+        return told > WORTH_COUNTING * self._max_seconds and holds_more(file, self._max_seconds)
 
     def _samples(self) -> Iterator[Samples]:
         mixer = _Mixer()

@@ -1,7 +1,9 @@
 """A small model hub on a local port: enough of the real one's API for `huggingface_hub` to download.
 
-Serves the shipped model as `org/micro`, the same with a file of 64 MiB as `org/padded`, and `org/text`,
-which is no model. Anything else it does not have. One file can be held in the middle.
+Serves the shipped model as `org/micro`, the same with a file of 64 MiB as `org/padded`, without its tokenizer
+as `org/wordless`, and under a revision alone as `org/moved@v1`; `org/text` is no model. It lists `org/gated` and
+keeps its files back, refuses `org/unsigned` and `org/unwell`, and hangs up on who asks for `org/silent`.
+Anything else it does not have. One file can be held in the middle.
 """
 
 import hashlib
@@ -17,6 +19,8 @@ from house import ROOT
 from processes import PATIENCE
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OLDER = "89abcdef0123456789abcdef0123456789abcdef"
+REVISIONS = {"main": COMMIT, "v1": OLDER}
 MICRO = ROOT / "whisper-service" / "models" / "micro"
 
 
@@ -36,9 +40,17 @@ class Hub:
         default_factory=lambda: {
             "org/micro": _shipped(),
             "org/padded": _shipped() | {"vocabulary.padding": bytes(64 * 1024**2)},
+            "org/wordless": {k: v for k, v in _shipped().items() if k != "tokenizer.json"},
+            "org/moved": {"README.md": b"Moved."},
+            "org/moved@v1": _shipped(),
+            "org/gated": _shipped(),
             "org/text": {"README.md": b"Nothing but text.", "config.json": b"{}"},
         }
     )
+
+    def files(self, owner: str, name: str, commit: str) -> dict[str, bytes] | None:
+        """What a repository holds at a commit, if there is one."""
+        return self.repositories.get(f"{owner}/{name}{'' if commit == COMMIT else '@v1'}")
 
 
 @contextmanager
@@ -72,17 +84,26 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             parts = self.path.split("?")[0].strip("/").split("/")
             match parts:
-                case ["api", "models", owner, name, "revision", "main"]:
-                    files = hub.repositories.get(f"{owner}/{name}")
+                case ["api", "models", "org", "unsigned", *_]:
+                    self._refuse("", 401, "Invalid credentials in Authorization header")
+                case ["api", "models", "org", "unwell", *_]:
+                    self._refuse("", 503)
+                case ["api", "models", "org", "silent", *_]:
+                    self.close_connection = True
+                case ["org", "gated", "resolve", *_]:
+                    self._refuse("GatedRepo", 403)
+                case ["api", "models", owner, name, "revision", revision] if revision in REVISIONS:
+                    commit = REVISIONS[revision]
+                    files = hub.files(owner, name, commit)
                     siblings = [{"rfilename": file} for file in files or {}]
-                    info = {"id": f"{owner}/{name}", "sha": COMMIT, "siblings": siblings}
+                    info = {"id": f"{owner}/{name}", "sha": commit, "siblings": siblings}
                     self._answer_json(files, info)
-                case ["api", "models", owner, name, "tree", commit] if commit == COMMIT:
-                    files = hub.repositories.get(f"{owner}/{name}")
+                case ["api", "models", owner, name, "tree", commit]:
+                    files = hub.files(owner, name, commit)
                     self._answer_json(files, [_entry(*item) for item in (files or {}).items()])
-                case [owner, name, "resolve", commit, file] if commit == COMMIT:
-                    content = hub.repositories.get(f"{owner}/{name}", {}).get(file)
-                    self._answer_file(file, content)
+                case [owner, name, "resolve", commit, file]:
+                    content = (hub.files(owner, name, commit) or {}).get(file)
+                    self._answer_file(file, content, commit)
                 case _:
                     self._refuse("RevisionNotFound")
 
@@ -92,11 +113,11 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 return
             self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
-        def _answer_file(self, file: str, content: bytes | None) -> None:
+        def _answer_file(self, file: str, content: bytes | None, commit: str) -> None:
             if content is None:
                 self._refuse("EntryNotFound")
                 return
-            headers = {"ETag": f'"{_oid(content)}"', "X-Repo-Commit": COMMIT}
+            headers = {"ETag": f'"{_oid(content)}"', "X-Repo-Commit": commit}
             status, start = 200, 0
             if "Range" in self.headers:
                 start = int(self.headers["Range"].removeprefix("bytes=").split("-")[0])
@@ -105,8 +126,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             held_at = len(content) // 2 if file == hub.held_file else None
             self._send(status, content[start:], headers, held_at)
 
-        def _refuse(self, code: str) -> None:
-            self._send(404, b"{}", {"X-Error-Code": code, "Content-Type": "application/json"})
+        def _refuse(self, code: str, status: int = 404, message: str = "") -> None:
+            headers = {"X-Error-Code": code, "X-Error-Message": message}
+            self._send(status, b"{}", {**headers, "Content-Type": "application/json"})
 
         def _send(
             self, status: int, body: bytes, headers: dict[str, str], held_at: int | None = None

@@ -141,15 +141,30 @@ def _asked_for(hub: Hub, file: str) -> bool:
 def test_a_model_that_cannot_be_had_is_named_with_its_reason_and_the_others_serve(
     tmp_path: Path,
 ) -> None:
-    models = "org/missing,org/text,org/micro@nonsense,tiny-nonsense,micro"
+    models = (
+        "org/missing,org/gated,org/unsigned,org/unwell,org/silent,org/text,org/wordless,"
+        "org/micro@nonsense,org/--micro,tiny-nonsense,micro"
+    )
     with model_hub() as hub:
         settings = hub_settings(hub.url, tmp_path / "cache", WHISPER_MODELS=models)
         with service("worker", tmp_path / "log", **settings) as worker:
             assert health(worker)["loaded_models"] == ["micro"]
             assert {failed["model"]: failed["reason"] for failed in health(worker)["failed"]} == {
                 "org/missing": "The hub has no repository org/missing, or HF_TOKEN may not read it",
+                "org/gated": "org/gated is gated: accept its terms on the hub and set HF_TOKEN",
+                "org/unsigned": (
+                    "org/unsigned could not be fetched: the hub answers 401 "
+                    "(Invalid credentials in Authorization header)"
+                ),
+                "org/unwell": "org/unwell could not be fetched: the hub answers 503",
+                "org/silent": (
+                    "org/silent could not be fetched: RemoteProtocolError: "
+                    "Server disconnected without sending a response."
+                ),
                 "org/text": "'org/text' is not a Whisper model in CTranslate2's format",
+                "org/wordless": "'org/wordless' has no tokenizer.json",
                 "org/micro": "org/micro has no revision nonsense",
+                "org/--micro": "'org/--micro' is not a hub id like org/name",
                 "tiny-nonsense": (
                     "'tiny-nonsense' is neither a known model, nor a hub id like org/name, nor an "
                     "alias of an existing directory"
@@ -220,6 +235,18 @@ def test_an_alias_serves_a_local_directory_and_a_request_never_names_one(tmp_pat
         )
         assert refused.status_code == 404
         assert refused.json()["error"]["code"] == "model_not_found"
+
+
+def test_an_alias_serves_the_revision_of_the_hub_id_that_it_stands_for(tmp_path: Path) -> None:
+    with model_hub() as hub:
+        settings = hub_settings(
+            hub.url,
+            tmp_path / "cache",
+            WHISPER_MODELS="ours",
+            WHISPER_ALIASES=json.dumps({"ours": "org/moved@v1"}),
+        )
+        with service("worker", tmp_path / "log", **settings) as worker:
+            assert text_of(worker, "ours") == SENTENCE
 
 
 @pytest.mark.parametrize(

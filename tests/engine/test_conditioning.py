@@ -168,65 +168,6 @@ def test_every_window_is_told_what_faster_whisper_tells_it(
     assert found.searches == expected.searches
 
 
-def test_a_window_is_told_the_text_of_those_before_it(
-    transcriber: Transcriber, station: Station, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = ours(transcriber, station, monkeypatch, condition_on_previous_text=True)
-    assert script.prompts == [
-        START,
-        [PREVIOUS, *WINDOWS[0], *START],
-        [PREVIOUS, *WINDOWS[0], *WINDOWS[1], *START],
-    ]
-
-
-def test_without_previous_text_the_prompt_is_told_to_the_first_window_alone(
-    transcriber: Transcriber, station: Station, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = station.vocabulary.encode(" Vienna.")
-    script = ours(
-        transcriber, station, monkeypatch, prompt="Vienna.", condition_on_previous_text=False
-    )
-    assert script.prompts == [[PREVIOUS, *told, *START], START, START]
-
-
-@pytest.mark.parametrize(
-    ("good_at", "options", "is_told"),
-    [
-        (0.4, {}, True),
-        (0.6, {}, False),
-        (0.6, {"prompt_reset_on_temperature": 0.7}, True),
-        (0.2, {"prompt_reset_on_temperature": 0.1}, False),
-    ],
-)
-def test_a_text_that_needed_a_higher_temperature_is_not_told_to_the_next_window(
-    transcriber: Transcriber,
-    station: Station,
-    monkeypatch: pytest.MonkeyPatch,
-    good_at: float,
-    options: dict[str, Any],
-    is_told: bool,
-) -> None:
-    script = ours(transcriber, station, monkeypatch, good_at, **options)
-    assert script.prompts[1] == ([PREVIOUS, *WINDOWS[0], *START] if is_told else START)
-    told = [PREVIOUS, *(WINDOWS[0] if is_told else []), *WINDOWS[1], *START]
-    assert script.prompts[2] == told
-
-
-def test_beams_are_told_at_temperature_0_and_samples_above_it(
-    transcriber: Transcriber, station: Station, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = ours(transcriber, station, monkeypatch, 0.4, beam_size=2, patience=2.0, best_of=3)
-    beams = {"beam_size": 2, "patience": 2.0}
-    samples = {"beam_size": 1, "num_hypotheses": 3, "sampling_topk": 0}
-    assert script.searches == [
-        beams,
-        {**samples, "sampling_temperature": 0.2},
-        {**samples, "sampling_temperature": 0.4},
-        beams,
-        beams,
-    ]
-
-
 # --- windows that the VAD cuts ------------------------------------------------------------------
 
 

@@ -25,9 +25,9 @@ def with_own_heads(
     It holds links, and a config of its own; it goes when it is closed or forgotten.
     """
     file = directory / "config.json"
-    config: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    config = _read(file)
     if not config or shape is None:
-        return None  # CTranslate2 says what is missing
+        return None  # CTranslate2 says what is missing or wrong
     layers, heads = shape.decoder_layers, shape.heads
     named = config.get("alignment_heads") or []
     if named and all(layer < layers and head < heads for layer, head in named):
@@ -41,3 +41,12 @@ def with_own_heads(
     changed = json.dumps(config | {"alignment_heads": upper_half})
     (Path(stand_in.name) / file.name).write_text(changed)
     return stand_in
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """What stands in a config; nothing where there is none, or one that is damaged."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}

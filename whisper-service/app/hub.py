@@ -7,6 +7,7 @@ from typing import Any
 
 import ctranslate2
 from faster_whisper.utils import _MODELS as HUB_IDS
+from httpx2 import HTTPError
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -41,11 +42,14 @@ def find_model(
     no request can ever name one. Raises ModelUnobtainable.
     """
     bare, _, revision = name.partition("@")
-    source = aliases.get(name) or aliases.get(bare)
+    if name in aliases:
+        bare, revision = name, ""
+    source = aliases.get(bare)
     if source is not None:
         if Path(source).is_dir():
             return _checked(Path(source), name)
-        bare, _, revision = source.partition("@")
+        bare, _, pinned = source.partition("@")
+        revision = revision or pinned
     elif (SHIPPED / bare / "model.bin").is_file() and "/" not in bare:
         return SHIPPED / bare
     repository = HUB_IDS.get(bare, bare)
@@ -85,7 +89,7 @@ def _fetch(
         return Path(
             snapshot_download(**wanted, tqdm_class=_progress_bar(repository, total, report))
         )
-    except (OSError, HfHubHTTPError) as exc:
+    except (OSError, HTTPError) as exc:
         raise ModelUnobtainable(_sentence(repository, revision, exc)) from exc
 
 
@@ -93,13 +97,15 @@ def _bytes_to_fetch(wanted: dict[str, Any]) -> int:
     """How much is missing in the cache; 0 where that is not known, for then the download says why."""
     try:
         files = snapshot_download(**wanted, dry_run=True)
-    except (OSError, HfHubHTTPError):
+    except (OSError, HTTPError):
         return 0
     return sum(file.file_size or 0 for file in files if file.will_download)
 
 
 def _sentence(repository: str, revision: str | None, error: Exception) -> str:
     """What went wrong with a download, in words that say what to do."""
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, HfHubHTTPError):
+        error = error.__cause__  # the hub did answer
     match error:
         case GatedRepoError():
             return f"{repository} is gated: accept its terms on the hub and set HF_TOKEN"
@@ -107,6 +113,9 @@ def _sentence(repository: str, revision: str | None, error: Exception) -> str:
             return f"The hub has no repository {repository}, or HF_TOKEN may not read it"
         case RevisionNotFoundError():
             return f"{repository} has no revision {revision}"
+        case HfHubHTTPError(response=answer, server_message=message):
+            told = f" ({message})" if message else ""
+            return f"{repository} could not be fetched: the hub answers {answer.status_code}{told}"
         case LocalEntryNotFoundError():
             return f"{repository} could not be fetched: the hub cannot be reached"
         case PermissionError():

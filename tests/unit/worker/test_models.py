@@ -1,11 +1,17 @@
-"""What becomes of a worker's models when it stops while they load."""
+"""What becomes of a worker's models when they are broken, and when it stops while they load."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from house import ROOT
+from worker.decoding.station import Station
+from worker.errors import ModelUnavailable
 from worker.models import Models
 from worker.settings import Settings
+
+MICRO = ROOT / "whisper-service" / "models" / "micro"
 
 
 class Warm:
@@ -25,8 +31,46 @@ def test_a_model_that_is_warm_only_after_the_stop_is_closed_and_the_next_is_not_
         loaded.append(Warm())
         return loaded[-1]
 
-    shipped = {"again": str(ROOT / "whisper-service" / "models" / "micro")}
-    settings = Settings(whisper_models=["micro", "again"], whisper_aliases=shipped)
+    settings = Settings(whisper_models=["micro", "again"], whisper_aliases={"again": str(MICRO)})
     models = Models(settings, load)
     models.load_all()
     assert [station.closed for station in loaded] == [1]
+
+
+def test_broken_models_are_named_with_what_is_wrong_and_the_others_serve(
+    tmp_path: Path,
+) -> None:
+    broken = {
+        "cut": ("model.bin", (MICRO / "model.bin").read_bytes()[:5_000_000]),
+        "garbled": ("config.json", b"{"),
+        "listed": ("config.json", b"[]"),
+        "wordless": ("tokenizer.json", b"{"),
+    }
+    for name, (file, content) in broken.items():
+        shutil.copytree(MICRO, tmp_path / name)
+        (tmp_path / name / file).write_bytes(content)
+    settings = Settings(
+        whisper_models=[*broken, "micro"],
+        whisper_aliases={name: str(tmp_path / name) for name in broken},
+        whisper_device="cpu",
+        whisper_cpu_threads=1,
+    )
+    models = Models(settings, lambda name, directory: Station(name, directory, settings))
+    assert models.load_all()
+    try:
+        health = models.health()
+        assert (health.status, health.loaded_models, health.pending) == ("ok", ["micro"], [])
+        assert [failed.model for failed in health.failed] == list(broken)
+        for failed in health.failed:  # what follows are mostly words of CTranslate2
+            assert failed.reason.startswith(f"'{failed.model}' could not be loaded: ")
+        assert "its tokenizer.json cannot be read" in health.failed[-1].reason
+        for name in broken:
+            with pytest.raises(ModelUnavailable, match=f"'{name}' could not be loaded"):
+                models.station(name)
+        assert {info.id: info.status for info in models.infos()} == {
+            **dict.fromkeys(broken, "failed"),
+            "micro": "ready",
+        }
+        assert models.station("micro").is_well
+    finally:
+        models.close()

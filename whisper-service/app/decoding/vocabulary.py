@@ -23,11 +23,14 @@ class Vocabulary:
     """Tokens of one model."""
 
     def __init__(self, directory: Path, *, multilingual: bool) -> None:
-        """Read `tokenizer.json`; raises ValueError when the directory has none."""
+        """Read `tokenizer.json`; raises ValueError when the directory has none, or one that is damaged."""
         file = directory / "tokenizer.json"
         if not file.is_file():
             raise ValueError("the model has no tokenizer.json")
-        self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as exc:  # it raises nothing more exact
+            raise ValueError(f"its tokenizer.json cannot be read: {exc}") from exc
         # "<|endoftext|>" in somebody's prompt is text like any other.
         self._tokenizer.encode_special_tokens = True
         self.multilingual = multilingual

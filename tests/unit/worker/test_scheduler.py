@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import until
 from worker.decoding.attempt import Attempt, Recipe
 from worker.errors import Overloaded
 from worker.scheduler import (
@@ -257,6 +258,7 @@ class Engine:
 def running(
     engine: Engine,
     *,
+    workers: int = 1,
     max_batch_size: int = 4,
     max_requests: int = 64,
     max_queue_seconds: float = 1e9,
@@ -265,6 +267,7 @@ def running(
 ) -> Scheduler[Clip, str]:
     scheduler = Scheduler[Clip, str](
         engine.step,
+        workers=workers,
         max_batch_size=max_batch_size,
         max_requests=max_requests,
         max_queue_seconds=max_queue_seconds,
@@ -311,12 +314,12 @@ def test_one_bad_window_fails_alone() -> None:
 
 def test_a_batch_that_is_too_large_is_halved_now_and_from_now_on() -> None:
     engine = Engine(lambda batch: BatchTooLarge() if len(batch) > 2 else None)
-    scheduler = running(engine, max_batch_size=8)
-    engine.gate.clear()
+    scheduler = Scheduler[Clip, str](engine.step, max_batch_size=8)
     futures = [scheduler.open().submit(Clip(str(n))) for n in range(9)]
-    engine.gate.set()
+    scheduler.start()
     assert [future.result(30) for future in futures] == [f"text of {n}" for n in range(9)]
     scheduler.close()
+    assert [len(batch) for batch in engine.batches] == [8, 4, 2, 2, 4, 2, 2, 1]
     assert scheduler.max_batch_size == 2
 
 
@@ -739,6 +742,32 @@ def test_a_dead_worker_thread_fails_everybody_who_waits_and_is_seen() -> None:
     scheduler.close()
 
 
+def test_what_comes_of_a_batch_after_another_thread_has_died_harms_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    held = threading.Event()
+
+    def fail(batch: list[Clip]) -> Exception | None:
+        if batch[0].name == "dies":
+            raise SystemExit("a bug")
+        assert held.wait(30)
+        return None
+
+    engine = Engine(fail)
+    scheduler = running(engine, workers=2, max_batch_size=1)
+    runs = scheduler.open().submit(Clip("runs"))
+    engine.entered.acquire()
+    dies = scheduler.open().submit(Clip("dies"))
+    for future in (runs, dies):
+        with pytest.raises(SchedulerDied):
+            future.result(30)
+    assert not scheduler.alive
+    held.set()
+    assert scheduler.close() is True
+    deaths = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert len(deaths) == 1, "the other one has not died of it"
+
+
 def test_a_step_that_takes_far_too_long_is_reported_with_its_windows_once() -> None:
     now = [0.0]
     reports: list[Report] = []
@@ -781,6 +810,32 @@ def test_nobody_is_taken_while_every_thread_is_stalled() -> None:
     scheduler.close()
 
 
+def test_requests_are_taken_and_served_while_one_thread_of_two_is_stalled() -> None:
+    now = [0.0]
+    held = threading.Event()
+
+    def hang(batch: list[Clip]) -> None:
+        assert batch[0].name == "served" or held.wait(30)
+
+    engine = Engine(hang)
+    scheduler = running(engine, workers=2, max_batch_size=1, clock=lambda: now[0])
+    hanging = [scheduler.open().submit(Clip("first"))]
+    engine.entered.acquire()
+    now[0] = 61.0
+    assert scheduler.watchdog.stalled == ("first",)
+    assert scheduler.open().submit(Clip("served")).result(30) == "text of served"
+    engine.entered.acquire()
+    hanging.append(scheduler.open().submit(Clip("second")))
+    engine.entered.acquire()
+    now[0] = 122.0
+    with pytest.raises(Overloaded, match="The model has stopped working"):
+        scheduler.check()
+    held.set()
+    assert [future.result(30) for future in hanging] == ["text of first", "text of second"]
+    scheduler.check()
+    scheduler.close()
+
+
 def test_each_step_is_reported_to_the_hooks_and_a_broken_hook_harms_nobody() -> None:
     reports: list[Report] = []
 
@@ -813,6 +868,7 @@ def test_closing_the_scheduler_tells_those_who_wait() -> None:
     waits = scheduler.open().submit(Clip("waits"))
     closer = threading.Thread(target=scheduler.close)
     closer.start()
+    until(lambda: scheduler._closing)
     engine.gate.set()
     closer.join(30)
     assert runs.result(30) == "text of runs"
@@ -839,6 +895,7 @@ def test_closing_does_not_wait_for_a_step_that_is_stalled() -> None:
         engine.gate.set()
     for thread in scheduler._workers._threads:
         thread.join(30)
+    assert scheduler.alive, "a result that nobody waits for any more harms no thread"
     assert scheduler.close() is True
 
 

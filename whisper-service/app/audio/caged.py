@@ -1,13 +1,14 @@
 """One file being decoded in a child of the cage, as its reader sees it.
 
 What comes back is plain bytes with a length, never pickled objects: a child that has been taken over can
-only send samples. A child that crashes, exceeds its limits or falls silent makes its own file invalid and
-touches nothing else. `zygote.py` says what the messages are.
+only send samples. A child that crashes, exceeds its limits, falls silent or sends nonsense makes its own file
+invalid and touches nothing else. `zygote.py` says what the messages are.
 """
 
 import contextlib
 import json
 import logging
+import math
 import socket
 import subprocess
 import threading
@@ -93,8 +94,7 @@ class CagedAudio(Closing):
         header = self._message()
         if header[:1] != b"H":
             raise self._failure(header)
-        duration = json.loads(header[1:])["duration"]
-        self.duration = None if duration is None else float(duration)
+        self.duration = _duration(header)
 
     def close(self) -> None:
         """Kill the child if it still runs. From another thread, it ends `blocks` at once."""
@@ -111,13 +111,14 @@ class CagedAudio(Closing):
             message = self._message()
             match message[:1]:
                 case b"B":
-                    samples = np.frombuffer(message, np.float32, offset=1)
+                    samples = _samples(message)
                     self.seconds += len(samples) / SAMPLE_RATE
                     if self.seconds > self._max_seconds:
                         raise InvalidAudio("The decoder sent more than it may", param="file")
                     yield samples
                 case b"E":
-                    self.truncated = bool(json.loads(message[1:])["truncated"])
+                    with _nonsense_is_damage():
+                        self.truncated = bool(json.loads(message[1:])["truncated"])
                     return
                 case _ if self._closed:
                     return
@@ -147,8 +148,7 @@ class CagedAudio(Closing):
     def _failure(self, message: bytes) -> ServiceError:
         """Tell a refusal, a child that has died, and the death of the process that forks apart."""
         if message[:1] == b"X":
-            refusal: dict[str, Any] = json.loads(message[1:])
-            return _REFUSALS[refusal["error"]](refusal["message"], param=refusal["param"])
+            return _refusal(message)
         if self._closed:
             return ServiceError("The file was closed while it was opened")
         try:
@@ -156,6 +156,42 @@ class CagedAudio(Closing):
         except subprocess.TimeoutExpired:
             return _damaged()
         return ZygoteLost()
+
+
+def _duration(message: bytes) -> float | None:
+    with _nonsense_is_damage():
+        told = json.loads(message[1:])["duration"]
+        duration = None if told is None else float(told)
+        if duration is not None and not 0 <= duration < math.inf:
+            raise ValueError("no file is so long")
+    return duration
+
+
+def _samples(message: bytes) -> Samples:
+    with _nonsense_is_damage():
+        samples = np.frombuffer(message, np.float32, offset=1)
+        # A window may share its batch with others': the model gets nothing huge or not a number.
+        if not (np.abs(samples) <= 1).all():
+            raise ValueError("no sample is so loud")
+    return samples
+
+
+def _refusal(message: bytes) -> ServiceError:
+    with _nonsense_is_damage():
+        refusal: dict[str, Any] = json.loads(message[1:])
+        text, param = refusal["message"], refusal["param"]
+        # A client can be told text alone, and no half characters.
+        (text + ("" if param is None else param)).encode()
+        return _REFUSALS[refusal["error"]](text, param=param)
+
+
+@contextlib.contextmanager
+def _nonsense_is_damage() -> Iterator[None]:
+    """What no decoder of ours would send makes the file invalid, however reading it fails here."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise _damaged() from error
 
 
 def _damaged() -> InvalidAudio:

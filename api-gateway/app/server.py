@@ -42,6 +42,8 @@ class DeadlineProtocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
     _reading_deadline: asyncio.TimerHandle | None = None
     _awaiting_headers = False
+    _is_held_back = False
+    """Whether the timer for the body began while the application took nothing."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -101,6 +103,7 @@ class DeadlineProtocol(H11Protocol):
             self._awaiting_headers = True
             self._deadline = self.loop.call_later(self.header_seconds, self._expire)
         elif state is h11.SEND_BODY:
+            self._is_held_back = self.flow.read_paused
             self._deadline = self.loop.call_later(self.body_seconds, self._expire)
 
     def _stop_watching(self) -> None:
@@ -110,8 +113,9 @@ class DeadlineProtocol(H11Protocol):
             self._deadline = None
 
     def _expire(self) -> None:
-        if self.conn.their_state is h11.SEND_BODY and self.flow.read_paused:
-            # We are the slow one: the application has not taken what has already arrived.
+        is_held_back = self._is_held_back or self.flow.read_paused
+        if self.conn.their_state is h11.SEND_BODY and is_held_back:
+            # We are the slow one: the application has not taken what has already arrived, or only just now.
             self._watch()
             return
         self._refuse(RequestTimeout("The request took too long to arrive"))

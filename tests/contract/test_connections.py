@@ -13,14 +13,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
 from fastapi import FastAPI, Request, Response
 from gateway.edge import ClosingStream, install_edge
 from gateway.main import create_app as create_gateway
-from gateway.server import DeadlineProtocol, GatewaysProtocol
+from gateway.server import DeadlineProtocol
 from gateway.settings import Settings as GatewaySettings
 from house import DATA
 from processes import PATIENCE, until
 from running import KEY, Running, serve
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.server import ServerState
+from worker import main as worker_main
+from worker.settings import Settings as WorkerSettings
+from worker.wire import Health
 
 SPEECH = (DATA / "short" / "en-1.wav").read_bytes()
 HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
@@ -108,9 +114,43 @@ def test_a_connection_that_rests_between_requests_is_kept(impatient: Running) ->
         assert connection.sock is first
 
 
-def test_the_worker_waits_for_fields_that_its_gateway_still_waits_for() -> None:
+def run_worker(monkeypatch: pytest.MonkeyPatch, state: Health) -> tuple[dict[str, Any], list[int]]:
+    """Run a worker whose server ends at once: what it was served with, and how its process ended.
+
+    `state` is what its models are found in then.
+    """
+    served: dict[str, Any] = {}
+    left: list[int] = []
+
+    def serve(app: FastAPI, **how: object) -> None:
+        served.update(how)
+        monkeypatch.setattr(app.state.models, "health", lambda: state)
+
+    settings = WorkerSettings.model_validate({"whisper_models": ["micro"]})
+    monkeypatch.setattr(worker_main, "load_settings", lambda: settings)
+    monkeypatch.setattr(worker_main, "configure_logging", lambda level: None)
+    monkeypatch.setattr(worker_main, "serve", serve)
+    monkeypatch.setattr(worker_main.logging, "shutdown", lambda: None)
+    monkeypatch.setattr(worker_main.os, "_exit", left.append)
+    worker_main.run()
+    return served, left
+
+
+def test_the_worker_waits_for_fields_that_its_gateway_still_waits_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A slow field behind the file: its bytes keep the gateway's deadline away, but not the worker's."""
-    assert GatewaysProtocol.body_seconds > 100 * DeadlineProtocol.body_seconds
+    served, left = run_worker(monkeypatch, Health(status="ok", loaded_models=["micro"]))
+    assert served["protocol"].body_seconds > 100 * DeadlineProtocol.body_seconds
+    assert left == []
+
+
+def test_the_worker_does_not_wait_for_a_model_whose_step_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its destructor would wait for that step for ever."""
+    _, left = run_worker(monkeypatch, Health(status="stalled", loaded_models=["micro"]))
+    assert left == [0]
 
 
 def test_an_answer_may_take_longer_than_any_deadline_of_its_request() -> None:
@@ -124,6 +164,59 @@ def test_an_answer_may_take_longer_than_any_deadline_of_its_request() -> None:
 
     with serve(app, protocol=Impatient) as service:
         assert service.post("/", data=b"four").json() == 4
+
+
+def test_a_client_whose_body_waits_for_a_slow_service_is_not_blamed() -> None:
+    app = FastAPI()
+
+    @app.post("/")
+    async def begin_late(request: Request) -> int:
+        await asyncio.sleep(3 * Impatient.body_seconds)
+        return len(await request.body())
+
+    with serve(app, protocol=Impatient) as service, connect(service) as connection:
+        # At once, so that the client has nothing left to do for which a busy machine could be late.
+        # It is more than the service takes in before the body is asked for.
+        connection.sendall(request_head("/", 1_000_000) + bytes(1_000_000))
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, answer.read()) == (200, b"1000000")
+
+
+class Untaken(asyncio.Transport):
+    """Bytes of an answer that wait for the client."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 1000
+        self.aborted = asyncio.Event()
+
+    def get_write_buffer_size(self) -> int:
+        return self.size
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+
+def test_a_client_that_reads_slowly_is_not_cut_off_until_it_stops() -> None:
+    """On the timers of one loop, whose order is the same on the slowest machine."""
+
+    async def untaken_when_cut_off() -> int:
+        loop, answer = asyncio.get_running_loop(), Untaken()
+        protocol = Impatient(uvicorn.Config(FastAPI(), log_config=None), ServerState(), {})
+        protocol.transport, protocol.flow = answer, FlowControl(answer)
+
+        def take() -> None:
+            answer.size -= 1
+            if answer.size > 994:
+                loop.call_later(Impatient.reading_seconds / 3, take)
+
+        protocol.pause_writing()
+        loop.call_later(Impatient.reading_seconds / 3, take)
+        await answer.aborted.wait()
+        return answer.size
+
+    assert asyncio.run(untaken_when_cut_off()) == 994
 
 
 def test_the_work_for_a_client_that_does_not_read_its_answer_ends() -> None:

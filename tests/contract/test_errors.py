@@ -45,6 +45,28 @@ FORM_FAILURES = [
     ("header only", {"files": {"file": SPEECH[:44]}}, 400, "invalid_audio", "file"),
     ("0.05 s", {"files": {"file": SPEECH[: 44 + 1600]}}, 400, "audio_too_short", "file"),
     ("two files", {"files": [("file", SPEECH), ("file", SPEECH)]}, 400, "invalid_value", "file"),
+    ("1001 parts", {"files": [("audio", b"")] * 1001}, 400, "invalid_value", None),
+    (
+        "not UTF-8",
+        {"files": {"prompt": (None, b"\xff"), "file": SPEECH}},
+        400,
+        "invalid_value",
+        "prompt",
+    ),
+    (
+        "twice",
+        {"files": [("language", (None, "en"))] * 2 + [("file", SPEECH)]},
+        400,
+        "invalid_value",
+        "language",
+    ),
+    (
+        "again",
+        {"files": [("language", (None, "en")), ("file", SPEECH), ("language", (None, "en"))]},
+        400,
+        "invalid_value",
+        "language",
+    ),
 ]
 OPTION_FAILURES = [
     ("colour", "blue", "unknown_parameter"),
@@ -92,6 +114,23 @@ def test_what_only_the_gateway_says_is_unknown_to_its_clients(gateway: Running, 
     form = [(name, (None, "bulk")), ("file", ("a", SPEECH))]
     answer = gateway.post("/transcribe/micro", files=form)
     assert_house_error(answer, 400, "unknown_parameter", name)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("response_format", "docx")],
+        [("response_format", "srt"), ("response_format", "srt")],
+        [("max_line_width", "20"), ("response_format", "srt"), ("max_line_width", "20")],
+    ],
+    ids=["unknown format", "format twice", "layout twice"],
+)
+def test_what_only_the_gateway_reads_is_refused_by_name(
+    gateway: Running, fields: list[tuple[str, str]]
+) -> None:
+    form = [(name, (None, value)) for name, value in fields]
+    answer = gateway.post("/transcribe/micro", files=[*form, ("file", SPEECH)])
+    assert_house_error(answer, 400, "invalid_value", fields[0][0])
 
 
 def test_a_broken_multipart_body_is_refused(service: Running) -> None:
@@ -143,10 +182,13 @@ def test_a_missing_and_a_wrong_key_are_told_apart(gateway: Running) -> None:
     assert wrong.json()["detail"] == "Invalid token"
 
 
-def test_an_empty_key_lets_everybody_in(worker: Running) -> None:
+def test_an_empty_key_lets_everybody_in_with_a_loud_warning(
+    worker: Running, caplog: pytest.LogCaptureFixture
+) -> None:
     with serve_gateway(worker.url, api_key="") as gateway:
         answer = gateway.post("/transcribe/micro", key=None, files={"file": SPEECH})
         assert answer.json() == {"text": "It is on the first floor.", "language": "en"}
+    assert "API_KEY IS EMPTY" in caplog.text
 
 
 def test_a_worker_with_a_token_serves_only_who_knows_it() -> None:

@@ -155,11 +155,6 @@ def test_34_35_each_format_has_its_content_type(
     assert int(answer.headers["openai-processing-ms"]) > 0
 
 
-def test_63_a_stream_of_subtitles_is_refused_by_name(gateway: Running) -> None:
-    answer = send(gateway, ("stream", "true"), ("response_format", "srt"))
-    assert error(answer, 400)["param"] == "response_format"
-
-
 def test_65_a_translation_of_a_model_that_cannot_is_refused() -> None:
     false = FalseWorker(STARTED, SEGMENT, FINISHED)
     with serve(false.app) as worker, serve_gateway(worker.url) as gateway:

@@ -12,7 +12,6 @@ from running import KEY, Running
 
 TRUTH = {item["file"]: item for item in json.loads((DATA / "truth.json").read_text())}
 SHORT = sorted(file for file in TRUTH if file.startswith("short/"))
-FORMATS = sorted(file for file in TRUTH if file.startswith("formats/"))
 
 
 def words(text: str) -> list[str]:
@@ -55,16 +54,11 @@ def test_a_short_file_gives_its_text_and_language_and_nothing_else(
     assert word_errors(truth, words(str(answer["text"]))) <= 0.15 * len(truth) + 1
 
 
-@pytest.mark.parametrize("file", FORMATS)
-def test_every_format_gives_the_text_whatever_its_name_says(gateway: Running, file: str) -> None:
-    answer = gateway.post(
-        "/transcribe/micro", files={"file": ("x.pdf", (DATA / file).read_bytes(), "text/plain")}
-    )
+def test_a_video_gives_its_text_whatever_its_name_and_type_say(gateway: Running) -> None:
+    video = (DATA / "formats/three-video.webm").read_bytes()
+    answer = gateway.post("/transcribe/micro", files={"file": ("x.pdf", video, "text/plain")})
     assert answer.status_code == 200, answer.text
-    heard = words(answer.json()["text"])
-    # The u-law file has the band of a telephone, in which the small model hears less.
-    allowed = 8 if "ulaw" in file else 4
-    assert word_errors(truth_of(file), heard) <= allowed
+    assert answer.json()["text"].startswith("Thank you very much and goodbye.")
 
 
 @pytest.mark.parametrize(

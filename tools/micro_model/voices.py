@@ -45,7 +45,7 @@ HIGHEST_FORMANT = 150  # percent of where it is expected
 UNHEARD_SPEAKERS = ("m5", "f5", "Marco", "belinda")  # only the evaluation hears them
 FLITE_SPEAKERS = ("kal16", "awb", "rms", "slt")  # English alone
 FLITE_SHARE = 0.25
-DRAWN_SHARE = 0.75  # of the other clips: a speaker that is drawn at random, see `drawn_speaker`
+DRAWN_SHARE = 0.5  # of the other clips: a speaker that is drawn at random, see `drawn_speaker`
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """One window's way through the engine: the job that waits in the queue, and what comes of it.
 
 An attempt hears one window at one temperature. Attempts share a batch when their recipes are equal,
-since CTranslate2 takes everything in a recipe once per call (engine.md 1.1 of the design: prompts must
-have the start token at the same index; languages and tasks may mix).
+since CTranslate2 takes everything in a recipe once per call (prompts must have the start token at the
+same index; languages and tasks may mix).
 """
 
 from collections.abc import Callable

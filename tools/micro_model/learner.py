@@ -15,6 +15,7 @@ from .checkpoint import SpokenHead
 from .features import log_mel
 from .muon import Muon
 from .network import Whisper
+from .precision import fastest_type
 from .windows import IGNORED
 
 CTC_SHARE, GUIDE_SHARE = 0.25, 0.2
@@ -41,6 +42,7 @@ class Learner:
         self.table = model.decoder.token_embedding.weight.requires_grad_(False)
         self.embedding = nn.Parameter(self.table[self.used].clone())
         self.lr, self.muon_lr, self.rate = lr, muon_lr, 0.0
+        self.dtype = fastest_type(device)
         self._optimizers()
         self.reported: dict[str, float] = {}
 
@@ -54,7 +56,7 @@ class Learner:
             {"params": [*vectors, *self.spoken.parameters()], "weight_decay": 0.0},
         ]
         self.adam = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98), fused=True)
-        self.muon = Muon(hidden, lr=self.muon_lr)
+        self.muon = Muon(hidden, lr=self.muon_lr, dtype=self.dtype)
         self.trained = [
             p for o in (self.adam, self.muon) for g in o.param_groups for p in g["params"]
         ]
@@ -86,7 +88,8 @@ class Learner:
         device = self.embedding.device
         mel = log_mel(batch.samples.to(device), batch.sizes.to(device), spoiled=True)
         inputs, targets = batch.inputs.to(device), batch.targets.to(device).flatten()
-        with torch.autocast(device.type, torch.bfloat16):
+        is_half = self.dtype == torch.bfloat16
+        with torch.autocast(device.type, torch.bfloat16, enabled=is_half):
             with torch.set_grad_enabled(not batch.decoder_only):
                 memory = self.model.encoder(mel, batch.offset)
             embedded = functional.embedding(self.row[inputs], self.embedding)

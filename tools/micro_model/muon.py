@@ -14,8 +14,12 @@ STEPS = 5
 class Muon(torch.optim.Optimizer):
     """An optimizer for matrices alone; the rest is left to AdamW."""
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, dtype: torch.dtype, momentum: float = 0.95
+    ) -> None:
+        """`dtype` is what Newton-Schulz multiplies in; bfloat16 is exact enough."""
         super().__init__(params, {"lr": lr, "momentum": momentum})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -26,7 +30,8 @@ class Muon(torch.optim.Optimizer):
                 if param.grad is not None:
                     shapes[param.shape].append(param)
             for (rows, columns), params in shapes.items():
-                updates = orthogonal(torch.stack([self._direction(p, group) for p in params]))
+                directions = torch.stack([self._direction(p, group) for p in params])
+                updates = orthogonal(directions, self.dtype)
                 rate = group["lr"] * max(1, rows / columns) ** 0.5
                 for param, update in zip(params, updates, strict=True):
                     param.add_(update, alpha=-rate)
@@ -39,10 +44,10 @@ class Muon(torch.optim.Optimizer):
         return param.grad.lerp(momentum, group["momentum"])
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
-    """Bring all singular values of matrices (matrix, row, column) near 1, as float32."""
+def orthogonal(matrices: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bring all singular values of matrices (matrix, row, column) near 1; float32, multiplied in `dtype`."""
     a, b, c = COEFFICIENTS
-    x = (matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)).bfloat16()
+    x = (matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     for _ in range(STEPS):

@@ -28,6 +28,7 @@ from tools.micro_model import (  # noqa: E402
     learner,
     muon,
     network,
+    precision,
 )
 
 
@@ -158,12 +159,30 @@ def test_a_batch_without_known_places_has_no_guide() -> None:
     assert not q.grad.any()
 
 
-def test_muon_makes_singular_values_alike() -> None:
-    values = torch.linalg.svdvals(muon.orthogonal(torch.randn(64, 128)))
+TYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+
+
+@TYPES
+def test_muon_makes_singular_values_alike(dtype: torch.dtype) -> None:
+    values = torch.linalg.svdvals(muon.orthogonal(torch.randn(64, 128), dtype))
     assert 0.5 < float(values.min()) <= float(values.max()) < 1.5
 
 
-def test_a_network_learns_a_batch(clips: list[tuple[Clip, np.ndarray]]) -> None:
+def test_a_processor_without_bfloat16_multiplies_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = {torch.float32: 1.0, torch.bfloat16: 50.0}
+    monkeypatch.setattr(precision, "_seconds", lambda dtype: seconds[dtype])
+    assert precision.fastest_type(torch.device("cpu")) == torch.float32
+    seconds[torch.bfloat16] = 0.5
+    assert precision.fastest_type(torch.device("cpu")) == torch.bfloat16
+
+
+@TYPES
+def test_a_network_learns_a_batch(
+    clips: list[tuple[Clip, np.ndarray]], monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(learner, "fastest_type", lambda device: dtype)
     model, spoken = checkpoint.load_checkpoint(None)
     student = learner.Learner(model, spoken, lr=2e-3, muon_lr=5e-3)
     batch = a_batch(clips)

@@ -41,3 +41,11 @@ def test_a_name_stands_for_a_repository_and_a_revision(
     monkeypatch.setattr(hub, "snapshot_download", cached)
     found = hub.find_model(name, ALIASES, offline=True, cache_dir=None, report=lambda share: None)
     assert (found, asked) == (MICRO, [(repository, revision)])
+
+
+@pytest.mark.parametrize("name", ["micro@v2", "here@v2"])
+def test_a_revision_of_a_directory_is_refused(name: str) -> None:
+    with pytest.raises(hub.ModelUnobtainable, match="names a revision, and a directory has none"):
+        hub.find_model(
+            name, {"here": str(MICRO)}, offline=True, cache_dir=None, report=lambda share: None
+        )

@@ -2,6 +2,7 @@
 
 import io
 import os
+import platform
 import resource
 import signal
 import socket
@@ -497,6 +498,25 @@ def test_each_decoder_is_confined_before_it_reads_its_file() -> None:
     # Not every container lets a process leave its network.
     may_leave = run("from app.audio.confinement import leave_network; print(leave_network())")
     assert len(networks) == {"True\n": 2, "False\n": 1}[may_leave]
+
+
+START_WITHOUT_JOBS = """
+import platform, socket
+platform.machine = lambda: {machine!r}
+sys.stderr = sys.stdout
+from app.audio.zygote import main
+parent, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+parent.close()
+main(control.detach())
+"""
+
+
+@pytest.mark.parametrize(("machine", "lines"), [(platform.machine(), 0), ("riscv64", 1)])
+def test_the_log_says_when_files_are_decoded_without_a_system_call_filter(
+    machine: str, lines: int
+) -> None:
+    said = run(START_WITHOUT_JOBS.format(machine=machine))
+    assert said.count("without a system call filter") == lines
 
 
 @settings(max_examples=30)

@@ -167,8 +167,23 @@ def _load_everything() -> None:
         list(reader.blocks())
 
 
+def _warn_without_filter() -> None:
+    """Say once when children will run without a system call filter; an unknown processor or kernel has none."""
+    trial = os.fork()
+    if trial == 0:
+        os._exit(0 if refuse_system_calls() else 1)
+    _, status = os.waitpid(trial, 0)
+    if status != 0:
+        print(
+            "files are decoded without a system call filter: this kernel or processor has none",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 def main(control: int) -> None:
     """Serve the parent at the other end of the socket `control` (a file number)."""
+    _warn_without_filter()
     leave_network()
     _load_everything()
     Zygote(socket.socket(fileno=control)).run()

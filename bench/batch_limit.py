@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 from app.decoding.plan import vad_options
 from app.decoding.station import Station
-from app.engine import FRAMES, Mel, usable_cpus
+from app.engine import FRAMES, Mel
 from app.mel import log_mel
 from app.windows import cut_windows
 from app.wire import VadParameters
-from engine import Bench, timed
+from engine import seconds_of
 from long_files import loaded
+from ours import Ours
 from report import Row, report
 from wav import SAMPLE_RATE, write_wav
 
@@ -43,15 +44,15 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=16)
     parser.add_argument("--clients", type=int, default=16)
     args = parser.parse_args()
-    bench = Bench(args.model, usable_cpus(), args.compute_type, args.device)
-    station = bench.models.station("bench")
+    ours = Ours(args.model, compute_type=args.compute_type, device=args.device)
+    station = ours.station
     clips = _clips(max(args.windows, args.clients))
     mels = [mel for clip in clips for mel in _windows(clip, station.engine.mels)]
     remarks = f"{args.model.name}, {args.compute_type} on {args.device}"
     report(f"batches_{args.model.name}", batches(station, mels[: args.windows]), remarks)
-    rows = limit(bench, station, clips[: args.clients])
+    rows = limit(ours, clips[: args.clients])
     report(f"batch_limit_{args.model.name}", rows, remarks)
-    bench.close()
+    ours.close()
 
 
 def batches(station: Station, mels: Sequence[Mel]) -> list[Row]:
@@ -81,18 +82,19 @@ def _decode(station: Station, mels: Sequence[Mel], size: int, prompt: list[int],
         station.engine.generate(encoded, [prompt] * len(group), beam_size=beam, max_length=448)
 
 
-def limit(bench: Bench, station: Station, clips: Sequence[np.ndarray]) -> list[Row]:
+def limit(ours: Ours, clips: Sequence[np.ndarray]) -> list[Row]:
     """All clients at once, one at a time, and the model's bare calls on the same windows."""
+    station = ours.station
     mels = [mel for clip in clips for mel in _windows(clip, station.engine.mels)]
     with tempfile.TemporaryDirectory() as folder:
         files = [write_wav(clip, Path(folder) / f"{n}.wav") for n, clip in enumerate(clips)]
 
         async def at_once() -> None:
-            await asyncio.gather(*(bench.ours(file) for file in files))
+            await asyncio.gather(*(ours.hear(file) for file in files))
 
         async def one_at_a_time() -> None:
             for file in files:
-                await bench.ours(file)
+                await ours.hear(file)
 
         seconds = {
             "all at once": _warm(lambda: asyncio.run(at_once())),
@@ -114,12 +116,13 @@ def limit(bench: Bench, station: Station, clips: Sequence[np.ndarray]) -> list[R
 def bare(station: Station, mels: Sequence[Mel]) -> None:
     """The calls that the engine makes for windows cut by the VAD, with nothing between them."""
     engine, vocabulary = station.engine, station.vocabulary
+    timestamps = engine.device != "cuda"  # as `make_plan` has it for such windows
 
     def run(group: Sequence[Mel]) -> None:
         encoded, _ = engine.encode(group, [None] * len(group))
         heard = [ranking[0][0][2:-2] for ranking in engine.detect_language(encoded)]
         prompts = [
-            vocabulary.prompt(language=language, task="transcribe", timestamps=False)
+            vocabulary.prompt(language=language, task="transcribe", timestamps=timestamps)
             for language in heard
         ]
         results = engine.generate(
@@ -150,7 +153,7 @@ def _groups(mels: Sequence[Mel], size: int) -> Iterator[Sequence[Mel]]:
 def _warm(call: Callable[[], object]) -> float:
     """Seconds of the second time."""
     call()
-    return timed(call)
+    return seconds_of(call)
 
 
 def _clips(count: int) -> list[np.ndarray]:

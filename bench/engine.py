@@ -1,149 +1,126 @@
-"""The engine against faster-whisper: throughput of many clients, a long file, short clips, memory.
+"""The engine's speed against faster-whisper's: many clients, a long file, short clips, a clip behind a long file.
 
     PYTHONPATH=whisper-service python bench/engine.py --model DIRECTORY [CASE ...]
 
-Cases: clients long adaptive behind memory crowd soak. Peers run in the same process, on the same threads and
-compute type, and take turns with ours; a ratio above 1 means that ours is better. Ours shares out the
-processors as it does by default, theirs get them all for one window. Models of real cost
+Cases: clients long adaptive behind; all of them if none is named. Peers run in the same process, on the same
+processors and compute type, in turns with ours, and everything has been run once before it is timed; a ratio
+above 1 means that ours is better. Ours shares out the processors as it does by default. Models of real cost
 with micro's text: `python -m tools.micro_model.widen whisper-service/models/micro DIRECTORY --shape small`.
 """
 
 import argparse
 import asyncio
-import gc
-import math
-import resource
+import json
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TypeVar
 
-from app.audio import Cage
-from app.decoding.station import Station
+import numpy as np
 from app.engine import usable_cpus
-from app.models import Models
-from app.settings import Settings
-from app.transcribe import Transcriber
-from app.uploads import Upload
-from app.wire import Options, Segment
 from faster_whisper import BatchedInferencePipeline, WhisperModel
-from long_files import loaded, write_repeated
+from long_files import loaded
+from ours import Ours
 from report import Row, report
 from wav import SAMPLE_RATE, write_wav
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
-CLIPS = sorted((DATA / "short").glob("*.wav"))
+SHORTEST, LONGEST, MOST_CLIENTS = 5.0, 30.0, 16
+
+T = TypeVar("T")
 
 
+@dataclass
 class Bench:
     """Ours and theirs on one model."""
 
-    def __init__(self, directory: Path, threads: int, compute_type: str, device: str) -> None:
-        self.settings = Settings(
-            whisper_models=["bench"],
-            whisper_aliases={"bench": str(directory)},
-            whisper_device=device,
-            whisper_compute_type=compute_type,
-            whisper_max_queue_seconds=1e9,  # `crowd` opens more hours than a day has
-        )
-        self.models = Models(self.settings, lambda name, path: Station(name, path, self.settings))
-        if not self.models.load_all():
-            raise SystemExit("the model could not be loaded")
-        self.cage = Cage()
-        self.transcriber = Transcriber(self.settings, self.models, self.cage)
-        self.file = DATA / "long" / "en-90s.flac"
-        self.hours = 3.0
-        self.requests = 10_000
-        self.rounds = 1
+    ours: Ours
+    peer: Callable[[int], WhisperModel]
+    """faster-whisper with so many windows at once, on all processors."""
+    file: Path
+    """Of `long`."""
+    rounds: int
 
-        def peer(workers: int) -> WhisperModel:
-            return WhisperModel(
-                str(directory),
-                device=device,
-                compute_type=compute_type,
-                cpu_threads=max(1, threads // workers),
-                num_workers=workers,
-            )
-
-        self._peer = peer
-
-    @cached_property
-    def bare(self) -> WhisperModel:
-        """faster-whisper with all threads for one window."""
-        return self._peer(1)
-
-    @cached_property
-    def two_workers(self) -> WhisperModel:
-        """faster-whisper with two windows at once."""
-        return self._peer(2)
-
-    async def ours(
-        self, file: Path, *, most: float = math.inf, **options: Any
-    ) -> tuple[float, float, int]:
-        """Seconds until the first segment and the end, or `most` segments, and their number."""
-        began, first, count = time.monotonic(), 0.0, 0
-        upload = Upload(file.open("rb"), 0, Options(**options))
-        async with aclosing(self.transcriber.transcribe("bench", upload, file.name)) as events:
-            async for event in events:
-                if isinstance(event, Segment):
-                    count += 1
-                    first = first or time.monotonic() - began
-                if count >= most:
-                    break
-        return first, time.monotonic() - began, count
-
-    def close(self) -> None:
-        self.models.close()
-        self.cage.close()
+    def seconds(self, file: Path, **options: object) -> float:
+        """Return how long ours takes."""
+        return asyncio.run(self.ours.hear(file, **options)).end
 
 
 def clients(bench: Bench) -> list[Row]:
-    """1, 4 and 16 clients, each with one clip of 2 to 10 s; all come at once."""
-    rows: list[Row] = []
-    lock = threading.Lock()
+    """1, 4 and 16 clients, each with one clip of 5 to 30 s; all come at once."""
+    lock, bare, two_workers = threading.Lock(), bench.peer(1), bench.peer(2)
 
     def behind_lock(file: Path) -> None:
         with lock:
-            list(bench.bare.transcribe(str(file))[0])
+            list(bare.transcribe(str(file))[0])
 
     def on_workers(file: Path) -> None:
-        list(bench.two_workers.transcribe(str(file))[0])
+        list(two_workers.transcribe(str(file))[0])
 
-    for count in (1, 4, 16):
-        files = [CLIPS[n % len(CLIPS)] for n in range(count)]
-        found = {
-            "ours": _together(bench, files),
-            "behind a lock": _threads(behind_lock, files),
-            "num_workers=2": _threads(on_workers, files),
-        }
-        ours = found["ours"]
-        for name, (wall, latency) in found.items():
-            rows.append(
-                {
-                    "clients": count,
-                    "system": name,
-                    "seconds": wall,
-                    "median latency": latency,
-                    "ours is faster by": wall / ours[0],
-                }
-            )
+    systems: dict[str, Callable[[list[Path]], tuple[float, float]]] = {
+        "ours": lambda files: _together(bench, files),
+        "behind a lock": lambda files: _threads(behind_lock, files),
+        "num_workers=2": lambda files: _threads(on_workers, files),
+    }
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        clips = _clips(Path(folder))
+        for count in (1, 4, MOST_CLIENTS):
+            # Of 1 and 4 clients too the clips are of all lengths.
+            files = clips[:: MOST_CLIENTS // count] if count > 1 else clips[MOST_CLIENTS // 2 :][:1]
+            found = _in_turns({n: lambda s=s, f=files: s(f) for n, s in systems.items()}, bench)
+            for name, measured in found.items():
+                wall, latency = (median(column) for column in zip(*measured, strict=True))
+                rows.append(
+                    {
+                        "clients": count,
+                        "system": name,
+                        "seconds": wall,
+                        "median latency": latency,
+                        "ours is faster by": wall / median(wall for wall, _ in found["ours"]),
+                    }
+                )
     return rows
 
 
-def _together(bench: Bench, files: list[Path]) -> tuple[float, float]:
-    async def everybody() -> list[tuple[float, float, int]]:
-        return list(await asyncio.gather(*(bench.ours(file) for file in files)))
+def _clips(folder: Path) -> list[Path]:
+    """Write clips of rising length, each of whole sentences of a long recording."""
+    truth = {entry["file"]: entry for entry in json.loads((DATA / "truth.json").read_text())}
+    languages, written = ("en", "de", "fr", "es"), list[Path]()
+    for number, wanted in enumerate(np.linspace(SHORTEST, LONGEST, MOST_CLIENTS)):
+        name = f"long/{languages[number % len(languages)]}-90s.flac"
+        begin = truth[name]["sentences"][number]["start"] - 0.1
+        ends = [sentence["end"] + 0.1 for sentence in truth[name]["sentences"]]
+        end = max(end for end in ends if end - begin <= max(wanted, ends[number] - begin))
+        samples = loaded(DATA / name)[round(begin * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+        written.append(write_wav(samples, folder / f"{number:02}.wav"))
+    return written
 
-    began = time.monotonic()
-    found = asyncio.run(everybody())
-    return time.monotonic() - began, median(end for _, end, _ in found)
+
+def _in_turns(systems: dict[str, Callable[[], T]], bench: Bench) -> dict[str, list[T]]:
+    """Run every system once, and then `rounds` times in turns; return what the latter gave."""
+    for system in systems.values():
+        system()
+    found: dict[str, list[T]] = {name: [] for name in systems}
+    for _ in range(bench.rounds):
+        for name, system in systems.items():
+            found[name].append(system())
+    return found
+
+
+def _together(bench: Bench, files: list[Path]) -> tuple[float, float]:
+    async def everybody() -> list[float]:
+        heard = await asyncio.gather(*(bench.ours.hear(file) for file in files))
+        return [one.end for one in heard]
+
+    ends = asyncio.run(everybody())
+    return max(ends), median(ends)
 
 
 def _threads(transcribe: Callable[[Path], None], files: list[Path]) -> tuple[float, float]:
@@ -160,56 +137,66 @@ def _threads(transcribe: Callable[[Path], None], files: list[Path]) -> tuple[flo
 
 def long(bench: Bench) -> list[Row]:
     """A long file against the batched pipeline and the sequential one."""
-    file = bench.file
-    batched = BatchedInferencePipeline(bench.bare)
+    bare, name = bench.peer(1), str(bench.file)
+    batched = BatchedInferencePipeline(bare)
     systems: dict[str, Callable[[], object]] = {
-        "ours": lambda: asyncio.run(bench.ours(file)),
-        "batched, 8": lambda: list(batched.transcribe(str(file))[0]),
-        "WhisperModel": lambda: list(
-            bench.bare.transcribe(str(file), condition_on_previous_text=False)[0]
-        ),
+        "ours": lambda: bench.seconds(bench.file),
+        "batched, 8": lambda: list(batched.transcribe(name)[0]),
+        "WhisperModel": lambda: list(bare.transcribe(name, condition_on_previous_text=False)[0]),
     }
-    times = {
-        name: median(timed(system) for _ in range(bench.rounds)) for name, system in systems.items()
-    }
+    timed = {system: lambda call=call: seconds_of(call) for system, call in systems.items()}
+    times = {system: median(found) for system, found in _in_turns(timed, bench).items()}
     return [
         {
-            "file": file.name,
-            "system": name,
+            "file": bench.file.name,
+            "system": system,
             "seconds": seconds,
             "ours is faster by": seconds / times["ours"],
         }
-        for name, seconds in times.items()
+        for system, seconds in times.items()
     ]
 
 
-def timed(call: Callable[[], object]) -> float:
-    """Seconds of one call."""
+def seconds_of(call: Callable[[], object]) -> float:
+    """Return how long one call takes."""
     began = time.monotonic()
     call()
     return time.monotonic() - began
 
 
 def adaptive(bench: Bench) -> list[Row]:
-    """A clip of 5 s with and without the adaptive window; texts must be the same to count."""
+    """A clip of 5 s with and without the adaptive window, and whether the text is the same."""
     file = DATA / "short" / "de-2.wav"
-    rounds = [
-        [timed(lambda on=on: asyncio.run(bench.ours(file, adaptive_window=on))) for on in (0, 1)]
-        for _ in range(3)
+    ways = {
+        on: lambda on=on: asyncio.run(bench.ours.hear(file, adaptive_window=on))
+        for on in (False, True)
+    }
+    found = _in_turns(ways, bench)
+    plain, short = (median(heard.end for heard in found[on]) for on in ways)
+    same = found[False][0].texts == found[True][0].texts
+    return [
+        {
+            "clip": file.name,
+            "30 s window": plain,
+            "adaptive": short,
+            "ratio": plain / short,
+            "same text": "yes" if same else "no",
+        }
     ]
-    plain, short = (median(column) for column in zip(*rounds, strict=True))
-    return [{"clip": file.name, "30 s window": plain, "adaptive": short, "ratio": plain / short}]
 
 
 def behind(bench: Bench) -> list[Row]:
     """A short clip that comes while a long file is being worked on."""
-    clip, file = DATA / "short" / "en-1.wav", DATA / "long" / "en-90s.flac"
+    clip = DATA / "short" / "en-1.wav"
 
     async def story() -> tuple[float, float]:
-        alone = (await bench.ours(clip))[1]
-        running = asyncio.ensure_future(bench.ours(file))
-        await asyncio.sleep(alone)
-        waited = (await bench.ours(clip))[1]
+        await bench.ours.hear(clip)
+        alone = (await bench.ours.hear(clip)).end
+        running = asyncio.ensure_future(bench.ours.hear(bench.file))
+        await asyncio.sleep(max(1.0, alone))
+        waited = (await bench.ours.hear(clip)).end
+        if running.done():
+            raise SystemExit(f"{bench.file.name} is too short: it had ended before the clip")
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         return alone, waited
@@ -218,97 +205,7 @@ def behind(bench: Bench) -> list[Row]:
     return [{"alone": alone, "behind a long file": waited, "ratio": waited / alone}]
 
 
-def memory(bench: Bench) -> list[Row]:
-    """Resident memory and first segment of a file of hours beside one of 30 s (with micro)."""
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as name:
-        short, hours = Path(name) / "short.wav", Path(name) / "hours.mp3"
-        samples = loaded()
-        write_wav(samples[: 30 * SAMPLE_RATE], short)
-        write_repeated(samples, bench.hours * 3600, hours)
-        asyncio.run(bench.ours(short, beam_size=1))
-        for file in (short, hours):
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            first, end, segments = asyncio.run(bench.ours(file, beam_size=1))
-            after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            rows.append(
-                {
-                    "file": file.name,
-                    "first segment": first,
-                    "seconds": end,
-                    "segments": segments,
-                    "MB more": after - before,
-                }
-            )
-    return rows
-
-
-def crowd(bench: Bench) -> list[Row]:
-    """Memory of many long files that are open at once, until each has had text for a while (with micro)."""
-    rows: list[Row] = []
-
-    async def story(file: Path, files: int) -> tuple[float, float]:
-        most = 0.0
-        everybody = asyncio.gather(*(bench.ours(file, most=20, beam_size=1) for _ in range(files)))
-        while not everybody.done():
-            most = max(most, _resident_mb())
-            await asyncio.sleep(0.05)
-        return median(first for first, _, _ in await everybody), most
-
-    with tempfile.TemporaryDirectory() as name:
-        hours = Path(name) / "hours.mp3"
-        write_repeated(loaded(), bench.hours * 3600, hours)
-        asyncio.run(bench.ours(CLIPS[0], beam_size=1))
-        idle = _resident_mb()
-        for files in (1, 4, 16, 64):
-            first, most = asyncio.run(story(hours, files))
-            rows.append(
-                {
-                    "files": files,
-                    "median first segment": first,
-                    "MB more": most - idle,
-                    "MB more a file": (most - idle) / files,
-                }
-            )
-    return rows
-
-
-def soak(bench: Bench) -> list[Row]:
-    """Memory, threads and open files over many short requests, four at a time."""
-    clip = DATA / "short" / "en-1.wav"
-    rows: list[Row] = []
-
-    async def four() -> None:
-        await asyncio.gather(
-            *(bench.ours(clip, adaptive_window=True, beam_size=1) for _ in range(4))
-        )
-
-    async def story() -> None:
-        for number in range(bench.requests // 4 + 1):
-            if number % (bench.requests // 16) == 0:
-                gc.collect()
-                row: Row = {
-                    "requests": number * 4,
-                    "resident MB": _resident_mb(),
-                    "threads": threading.active_count(),
-                    "files": len(list(Path("/proc/self/fd").iterdir())),
-                }
-                print(*row.values(), flush=True)  # it takes long, and is worth something unfinished
-                rows.append(row)
-            await four()
-
-    asyncio.run(story())
-    return rows
-
-
-def _resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1024**2
-
-
-CASES = {
-    case.__name__: case for case in (clients, long, adaptive, behind, memory, crowd, soak)
-}  # in the order in which they run
+CASES = {case.__name__: case for case in (clients, long, adaptive, behind)}
 
 
 def main() -> None:
@@ -318,22 +215,31 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=usable_cpus(), help="of the peers")
     parser.add_argument("--compute-type", default="int8")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--file", type=Path, default=None, help="of `long`")
-    parser.add_argument("--rounds", type=int, default=1, help="of `long`; the median counts")
     parser.add_argument(
-        "--hours", type=float, default=3, help="length of the files of `memory` and `crowd`"
+        "--file", type=Path, default=DATA / "long" / "en-10min.mp3", help="a long one"
     )
-    parser.add_argument("--requests", type=int, default=10_000, help="of `soak`")
-    parser.add_argument("cases", nargs="*", default=list(CASES), choices=[*CASES, []])
+    parser.add_argument("--rounds", type=int, default=1, help="the median counts")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {' '.join(CASES)}")
     args = parser.parse_args()
-    bench = Bench(args.model, args.threads, args.compute_type, args.device)
-    bench.hours, bench.requests, bench.rounds = args.hours, args.requests, args.rounds
-    bench.file = args.file or bench.file
-    for name in args.cases:
+    if unknown := set(args.cases) - set(CASES):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+
+    def peer(workers: int) -> WhisperModel:
+        return WhisperModel(
+            str(args.model),
+            device=args.device,
+            compute_type=args.compute_type,
+            cpu_threads=max(1, args.threads // workers),
+            num_workers=workers,
+        )
+
+    ours = Ours(args.model, compute_type=args.compute_type, device=args.device)
+    bench = Bench(ours, peer, args.file, args.rounds)
+    for name in args.cases or CASES:
         rows = CASES[name](bench)
         remarks = f"{args.model.name}, {args.compute_type}, {args.threads} threads"
         report(f"engine_{name}_{args.model.name}", rows, remarks)
-    bench.close()
+    ours.close()
 
 
 if __name__ == "__main__":

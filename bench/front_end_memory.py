@@ -25,6 +25,7 @@ from app.vad import VadOptions
 from app.windows import Window, cut_windows
 from long_files import FORMATS, SAMPLE_RATE, SPEECH, loaded, write_repeated
 from report import report
+from resident import own_memory_of_children, peak, reset_peak, resident
 
 N_MELS = 128
 REACH = 4096
@@ -61,7 +62,7 @@ def measure(path: Path) -> dict[str, float]:
         for window in windows(cage, SPEECH):
             log_mel(window.samples, N_MELS)
         idle = resident()
-        Path("/proc/self/clear_refs").write_text("5")
+        reset_peak()
         child = 0.0
         began, spent = time.perf_counter(), time.process_time()
         first, lags, seen = 0.0, [], []
@@ -71,7 +72,7 @@ def measure(path: Path) -> dict[str, float]:
             first = first or time.perf_counter() - began
             seen.append((window.start, window.end))
             if number % 10 == 0:
-                child = max(child, sum(map(own_memory, children(cage.pid))))
+                child = max(child, own_memory_of_children(cage.pid))
                 lags.append(lag(window, source))
         return {
             "hours": seen[-1][1] / 3600,
@@ -102,33 +103,6 @@ def lag(window: Window, source: np.ndarray) -> int:
     around = np.arange(place - REACH, place + len(heard) + REACH) % len(source)
     matches = np.correlate(source[around], heard)
     return REACH - int(matches.argmax())
-
-
-def resident() -> float:
-    """Return this process's resident memory in MB."""
-    return _status("VmRSS")
-
-
-def peak() -> float:
-    """Return the peak of it since it was reset."""
-    return _status("VmHWM")
-
-
-def _status(key: str) -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split(f"{key}:")[1].split()[0]) / 1024
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that `pid` has started."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def own_memory(pid: int) -> float:
-    """Return what memory, in MB, a process shares with no other."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    sizes = {line.split(":")[0]: line.split()[1] for line in rollup.splitlines()[1:]}
-    return (int(sizes["Private_Clean"]) + int(sizes["Private_Dirty"])) / 1024
 
 
 if __name__ == "__main__":

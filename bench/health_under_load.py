@@ -90,7 +90,9 @@ class Load:
                 answer = requests.post(
                     self._url, headers={"Authorization": f"Bearer {KEY}"}, files={"file": content}
                 )
-            except requests.ConnectionError:
+            except requests.ConnectionError as error:
+                if not self._stop.is_set():
+                    self._failures.append(str(error))
                 return
             if answer.status_code != 200 and not self._stop.is_set():
                 self._failures.append(answer.text)

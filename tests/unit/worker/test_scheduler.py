@@ -23,7 +23,7 @@ from worker.scheduler import (
     StallReport,
     StepReport,
 )
-from worker.scheduler.executor import Executor
+from worker.scheduler.executor import GOOD_STEPS, Executor
 from worker.scheduler.queue import AGEING_SECONDS, Entry, FairQueue, Place, Priority
 from worker.scheduler.speed import Speed
 from worker.scheduler.watchdog import Watchdog
@@ -358,6 +358,35 @@ def test_larger_batches_are_tried_again_ever_more_rarely_where_they_fail() -> No
     is_small = False
     run(10000)
     assert executor.max_batch_size == 4
+
+
+def test_one_moment_without_memory_does_not_make_batches_small_for_days() -> None:
+    """Another process had it all: even two windows were too many, and from then on sixteen are not."""
+    queue, is_full = FairQueue[Clip](), True
+
+    def step(batch: list[Clip]) -> list[str]:
+        if is_full and len(batch) > 1:
+            raise BatchTooLarge
+        return ["text"] * len(batch)
+
+    executor: Executor[Clip, str] = Executor(
+        step,
+        settle=lambda entry, outcome: None,
+        charge=lambda batch, seconds: 0,
+        speed=Speed(1),
+        watchdog=Watchdog(lambda report: None, time.monotonic),
+        tell=lambda report: None,
+        clock=time.monotonic,
+        max_batch_size=16,
+    )
+    place = queue.open("", "interactive")
+    executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", 16)])
+    assert executor.max_batch_size == 1
+    is_full = False
+    for _ in range(15 * GOOD_STEPS):
+        size = executor.max_batch_size
+        executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", size)])
+    assert executor.max_batch_size == 16
 
 
 def test_what_a_batch_out_of_memory_held_is_free_when_its_halves_run() -> None:
@@ -789,6 +818,22 @@ def test_a_step_that_takes_far_too_long_is_reported_with_its_windows_once() -> N
     assert scheduler.watchdog.stalled == ()
 
 
+def test_a_step_is_late_after_ten_times_what_it_should_take_and_the_log_names_its_window(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = [0.0]
+    reports: list[Report] = []
+    watchdog = Watchdog(reports.append, lambda: now[0])
+    with watchdog.watching(("request r1, window 30.0-58.2 s",), expected=20.0):
+        now[0] = 199.0
+        watchdog.look()
+        assert (watchdog.stalled, caplog.messages) == ((), [])
+        now[0] = 201.0
+        watchdog.look()
+    assert caplog.messages == ["stalled for 201 s on request r1, window 30.0-58.2 s"]
+    assert reports == [StallReport(("request r1, window 30.0-58.2 s",), 201.0, 20.0)]
+
+
 def test_nobody_is_taken_while_every_thread_is_stalled() -> None:
     now = [0.0]
     engine = Engine()
@@ -931,10 +976,15 @@ def test_no_window_is_lost_or_answered_with_anothers_text(
 
 @pytest.mark.parametrize(
     ("kind", "encoded", "expected"),
-    [("decode", None, True), ("decode", "kept", True), ("hear", None, False), ("align", 0, False)],
+    [
+        ("decode", None, True),
+        ("decode", "kept", True),
+        ("detect", None, False),
+        ("align", 0, False),
+    ],
 )
 def test_only_an_attempt_that_decodes_tells_how_long_a_window_takes(
-    kind: Literal["hear", "decode", "align"], encoded: object, expected: bool
+    kind: Literal["detect", "decode", "align"], encoded: object, expected: bool
 ) -> None:
     mel = np.zeros((80, 3000), np.float32)
     attempt = Attempt(Recipe(kind, 3000), mel, (), (), 3000, "a window", encoded=encoded)

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 GOOD_STEPS = 16
 """So many full batches after the memory was too small, one window more is tried. What filled it may have been
-one request's many hypotheses, or another process. Each time that it is too small again takes twice as many."""
+one request's many hypotheses, or another process. Each such trial that fails makes the next take twice as many."""
 
 
 class BatchTooLarge(Exception):
@@ -48,6 +48,7 @@ class Executor(Generic[J, R]):
         """Windows that fit into a batch, as far as is known."""
         self._most = max_batch_size
         self._good_steps, self._enough_steps = 0, GOOD_STEPS
+        self._is_trial = False
         self._step = step
         self._settle = settle
         self._charge = charge
@@ -69,7 +70,9 @@ class Executor(Generic[J, R]):
                 return
             half = len(batch) // 2
             self.max_batch_size = max(1, min(self.max_batch_size, half))
-            self._good_steps, self._enough_steps = 0, 2 * self._enough_steps
+            self._good_steps = 0
+            if self._is_trial:
+                self._is_trial, self._enough_steps = False, 2 * self._enough_steps
             log.warning("out of memory: at most %d windows in a batch now", self.max_batch_size)
             parts = [batch[:half], batch[half:]]
         except Exception as error:
@@ -92,7 +95,7 @@ class Executor(Generic[J, R]):
             return
         self._good_steps += 1
         if self._good_steps >= self._enough_steps:
-            self._good_steps = 0
+            self._good_steps, self._is_trial = 0, True
             self.max_batch_size += 1
             log.info("trying %d windows in a batch again", self.max_batch_size)
 

@@ -160,7 +160,8 @@ class WindowCutter:
                 end = _cut(pieces, speech, self._levels, total - LONGEST, total // 2, is_last=True)
             else:
                 end = _cut(pieces, speech, self._levels, LEAST, FULL_ENOUGH)
-            yield self._window(_before(pieces, end), _before(speech, end))
+            if said := _before(speech, end):  # a pause that is as long as a window says nothing
+                yield self._window(_before(pieces, end), said)
             self._kept.forget(end)
             self._speech.forget(end)
 
@@ -234,7 +235,10 @@ def _cut(
     window would hold nothing else.
     """
     end = _position(pieces, LONGEST)
-    borders = [Span(0, pieces[0].start), *_before(speech, end), Span(end, end)]
+    # What is before all speech is no pause: a window of it would hold nothing else.
+    borders = [*_before(speech, end), Span(end, end)]
+    if len(borders) == 1:
+        borders.insert(0, Span(0, pieces[0].start))
     said = _before(speech, pieces[-1].end)  # what comes behind the pieces may be known or not yet
     if is_last and said and said[-1].end <= end:
         borders.pop()

@@ -161,6 +161,27 @@ def test_the_last_window_is_not_the_silence_at_the_end(pause: float) -> None:
     assert [len(window.speech) > 0 for window in windows] == [True, True]
 
 
+@pytest.mark.parametrize(
+    ("stretches", "options", "expected"),
+    [
+        (((0, 0.5), (0.9, 29.45), (0, 10)), {}, 1),
+        (((0, 3.0), (0.9, 29.5), (0, 7)), {}, 1),
+        (((0.9, 28), (0, 8), (0.9, 24)), {"speech_pad_ms": 3000}, 2),
+        (((0.9, 27), (0, 9.5)), {"min_silence_duration_ms": 10_000}, 1),
+        (((0.9, 5), (0, 58), (0.9, 5)), {"min_silence_duration_ms": 60_000}, 2),
+    ],
+    ids=["before", "before, later", "padding", "behind", "between"],
+)
+def test_no_window_is_without_speech(
+    stretches: tuple[tuple[float, float], ...], options: dict[str, int], expected: int
+) -> None:
+    windows = cut(levels_of(*stretches), options=VadOptions(**options))
+    assert all(window.speech for window in windows)
+    assert len(windows) >= expected
+    spoken = sum(span.length for window in windows for span in window.speech) / SAMPLE_RATE
+    assert spoken == pytest.approx(sum(s for level, s in stretches if level), abs=0.1)
+
+
 def test_short_silence_stays_and_long_silence_is_left_out() -> None:
     levels = levels_of((0.9, 4), (0, 1.5), (0.9, 4), (0, 6), (0.9, 4))
     [window] = cut(levels)

@@ -163,6 +163,48 @@ def test_what_is_said_after_a_text_that_ends_too_early_is_heard_too(
     assert [segment.text for segment in segments] == [" Good morning."] * len(looks)
 
 
+def test_a_text_of_little_more_than_a_second_does_not_stand_for_a_whole_window(
+    station: Station,
+) -> None:
+    tokens = station.vocabulary.encode(" Good morning.")
+    places = [0, 30, 55, 70][-len(tokens) - 1 :]
+    outcome = Outcome(
+        tokens=tuple(tokens), alignment=aligned(tokens, places, station.vocabulary.eot)
+    )
+    _, asked = told(station, 6.0, outcome, without_timestamps=True)
+    assert [seek for seek, _ in asked] == [0, 110, 220, 330]
+
+
+@pytest.mark.parametrize("without_timestamps", [False, True])
+def test_text_around_a_character_that_lacks_a_byte_is_told_once_and_whole(
+    station: Station, without_timestamps: bool
+) -> None:
+    """Whisper writes such when it samples, and in scripts of many bytes."""
+    vocabulary = station.vocabulary
+    emoji = vocabulary.encode("🙂")
+    assert len(emoji) > 2, "its bytes"
+    text = [
+        *vocabulary.encode(" Yes. I like it"),
+        *emoji[:-1],
+        *vocabulary.encode(" here. And there."),
+    ]
+    zero, places = vocabulary.timestamp_begin, list(range(0, 25 * len(text) + 1, 25))
+    tokens = text if without_timestamps else [zero, *text, zero + places[-1]]
+    outcome = Outcome(tokens=tuple(tokens), alignment=aligned(text, places, vocabulary.eot))
+    seconds = places[-1] / 50
+    segments, asked = told(
+        station, seconds, outcome, word_timestamps=True, without_timestamps=without_timestamps
+    )
+    assert len(asked) == 1
+    assert [segment.text.replace("�", "") for segment in segments] == [
+        " Yes.",
+        " I like it here.",
+        " And there.",
+    ]
+    said = [word.word.replace("�", "") for segment in segments for word in segment.words or []]
+    assert said == [" Yes.", " I", " like", " it", " here.", " And", " there."]
+
+
 @pytest.mark.parametrize(
     ("options", "looks"),
     [
@@ -275,6 +317,33 @@ def test_what_is_invented_after_a_silence_is_left_out_of_a_window_of_the_vad(
     )
     assert [segment.text for segment in segments] == [GOOD]
     assert asked == [(0, round(seconds * 100))]
+
+
+def test_the_begin_of_a_window_of_the_vad_is_no_silence_before_unlikely_words(
+    station: Station,
+) -> None:
+    """It was cut in a pause of somebody's speech; only the begin of a file is."""
+    vocabulary = station.vocabulary
+    good, rare = vocabulary.encode(GOOD), vocabulary.encode(INVENTED)
+    tokens = [*good, *rare, *rare]
+    first = 150  # at 3 s
+    places = [*range(0, first, first // len(good))][: len(good)]
+    places += [first + 10 * n for n in range(2 * len(rare) + 1)]
+    probabilities = (0.9,) * len(good) + (0.05,) * (2 * len(rare))
+    alignment = replace(aligned(tokens, places, vocabulary.eot), probabilities=probabilities)
+    zero, middle = vocabulary.timestamp_begin, first + 10 * len(rare)
+    stamped = [zero, *good, zero + first, zero + first, *rare, zero + middle, zero + middle, *rare,
+               zero + places[-1]]  # fmt: skip
+    outcome = Outcome(tokens=tuple(stamped), alignment=alignment)
+    segments, _ = told(
+        station,
+        places[-1] / 50 + 4.0,
+        outcome,
+        word_timestamps=True,
+        without_timestamps=False,
+        hallucination_silence_threshold=5.0,
+    )
+    assert [segment.text for segment in segments][:3] == [GOOD, INVENTED, INVENTED]
 
 
 def test_a_short_word_behind_what_was_left_out_as_invented_is_heard(station: Station) -> None:

@@ -1,19 +1,24 @@
 """The story of one request, told by the real model: events, options, language, cancelling."""
 
 import asyncio
+import json
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import aclosing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import ctranslate2
 import numpy as np
 import pytest
 from house import DATA
 from worker.decoding.station import Station
 from worker.decoding.step import Step
 from worker.decoding.vocabulary import Vocabulary
+from worker.engine import Engine
 from worker.errors import InvalidAudio, InvalidRequest, Overloaded, RemoteError
 from worker.settings import Settings
 from worker.transcribe import RequestReport, Transcriber, signs
@@ -287,6 +292,23 @@ def test_a_model_that_was_not_trained_to_translate_refuses_and_names_one_that_ca
         turbo.close()
 
 
+def test_a_model_of_english_alone_offers_neither_translation_nor_other_languages(
+    micro: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EnglishAlone(ctranslate2.models.Whisper):  # type: ignore[misc]
+        is_multilingual = False
+
+    monkeypatch.setattr(ctranslate2.models, "Whisper", EnglishAlone)
+    # Micro, which stands for it, has other tokens.
+    monkeypatch.setattr(Engine, "_silent_pass", lambda engine: None)
+    settings = Settings(whisper_models=["small.en"], whisper_device="cpu")
+    english = Station("small.en", micro, settings)
+    try:
+        assert (english.info.tasks, english.info.languages) == (["transcribe"], ["en"])
+    finally:
+        english.close()
+
+
 def test_several_languages_are_heard_window_by_window(transcriber: Transcriber) -> None:
     file = joined("short/en-1.wav", "short/de-1.wav", silence=15.0)
     found = answer(transcriber, file, multilingual=True)
@@ -459,14 +481,39 @@ def test_the_majority_of_the_windows_has_the_language_where_none_is_clear(
     """None is clearer than 1, and the three of the file are fewer than may vote."""
 
     def file() -> BinaryIO:  # each sentence lies in a whole window of its own
-        return joined("short/de-1.wav", "short/en-1.wav", "short/en-1.wav", silence=27.4)
+        return joined("short/en-2.wav", "short/de-2.wav", "short/de-2.wav", silence=24.2)
 
     options = {"language_detection_threshold": 1.0, "language_detection_segments": 5, **strategy}
     found = language_of(transcriber, upload(file(), **options))
-    assert found.language == "en"
-    assert found.probabilities["en"] == pytest.approx(2 / 3, abs=0.01)
-    assert found.probabilities["de"] == pytest.approx(1 / 3, abs=0.01)
-    assert language_of(transcriber, upload(file(), **strategy)).language == "de"
+    assert found.language == "de"
+    assert found.probabilities["de"] == pytest.approx(2 / 3, abs=0.01)
+    assert found.probabilities["en"] == pytest.approx(1 / 3, abs=0.01)
+    assert language_of(transcriber, upload(file(), **strategy)).language == "en"
+
+
+@pytest.mark.parametrize("strategy", [{}, {"condition_on_previous_text": True}])
+def test_a_greeting_before_a_long_silence_does_not_decide_for_the_whole_file(
+    transcriber: Transcriber,
+    station: Station,
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: dict[str, Any],
+) -> None:
+    """It is heard together with what comes next, as faster-whisper hears the first 30 s of speech."""
+    encode, frames = station.engine.encode, list[int]()
+
+    def noted(mels: Any, known: Any) -> Any:
+        frames.extend(round(float((mel > mel.min()).any(0).sum())) for mel in mels)
+        return encode(mels, known)
+
+    def file() -> BinaryIO:
+        return joined("short/en-1.wav", "short/de-3.wav", silence=15.0)
+
+    monkeypatch.setattr(station.engine, "encode", noted)
+    found = answer(transcriber, file(), **strategy)
+    assert found.language == "de"
+    assert language_of(transcriber, upload(file())).language == "de"
+    together, *windows, again = frames
+    assert together == again > max(windows)
 
 
 @pytest.mark.parametrize(
@@ -490,12 +537,11 @@ def test_windows_that_vote_for_the_language_are_told_as_by_default(
         return found
 
     monkeypatch.setattr(station.engine, "detect_language", noted)
-    file = joined("short/de-1.wav", "short/de-1.wav", "short/de-2.wav", silence=20.0)
+    file = joined(*["short/de-2.wav"] * 3, silence=18.0)
     options = {"language_detection_threshold": 1.0, "language_detection_segments": segments}
     found = answer(transcriber, file, **options, **strategy)
-    radio = "Schalte das Radio an, dort ist das Restaurant."
     floor = "Es ist im dritten Stock. Das Wetter in Berlin ist heute warm."
-    assert (found.text, found.language) == (f"{radio} {radio} {floor}", "de")
+    assert (found.text, found.language) == (f"{floor} {floor} {floor}", "de")
     assert len(heard) == votes
 
 
@@ -657,6 +703,34 @@ def test_a_detection_that_fails_behind_its_first_sign_of_life_says_why(
     assert (last.status, last.code) == (500, "internal_error")
 
 
+@pytest.mark.parametrize(
+    "strategy",
+    [{}, {"multilingual": True}, {"condition_on_previous_text": True}, {"vad_filter": False}],
+    ids=lambda strategy: next(iter(strategy), "default"),
+)
+@pytest.mark.parametrize("file", ["long/en-90s.flac", "long/es-90s.flac"])
+def test_of_dense_speech_no_sentence_is_lost_or_doubled(
+    transcriber: Transcriber, file: str, strategy: dict[str, Any]
+) -> None:
+    [truth] = [
+        entry for entry in json.loads((DATA / "truth.json").read_text()) if entry["file"] == file
+    ]
+    sentences = truth["sentences"]
+    segments = answer(transcriber, file, **strategy).segments
+    for sentence in sentences:
+        inside = [s for s in segments if s.start < sentence["end"] and s.end > sentence["start"]]
+        heard = sum(min(s.end, sentence["end"]) - max(s.start, sentence["start"]) for s in inside)
+        assert heard > 0.8 * (sentence["end"] - sentence["start"]), sentence
+    for before, after in pairwise(segments):
+        assert before.end <= after.start
+    words = sum(len(sentence["text"].split()) for sentence in sentences)
+    heard_words = sum(len(segment.text.split()) for segment in segments)
+    assert heard_words == pytest.approx(words, rel=0.05)
+    last = sentences[-1]
+    assert abs(segments[-1].end - last["end"]) < 0.5
+    assert segments[-1].text.split()[-1] == last["text"].split()[-1]
+
+
 # --- admission and leaving ----------------------------------------------------------------------
 
 
@@ -694,20 +768,45 @@ def test_each_request_that_ends_well_is_reported(transcriber: Transcriber) -> No
     assert (report.model, report.segments, dict(report.doubts)) == ("micro", 1, {"no_speech": 1})
 
 
+def test_the_log_says_where_in_the_file_a_window_lies_that_fails(
+    transcriber: Transcriber,
+    station: Station,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise ValueError("a bad window")
+
+    monkeypatch.setattr(station.engine, "encode", refuse)
+    with pytest.raises(RemoteError):
+        answer(transcriber, joined("hard/silence-20s.wav", "short/en-1.wav"))
+    [failure] = [record for record in caplog.records if record.name == "worker.scheduler.executor"]
+    assert re.fullmatch(r"t, (19|20)\.\d to 2[12]\.\d s failed", failure.getMessage())
+
+
 @pytest.mark.parametrize("call", ["encode", "generate", "align"])
 def test_a_window_that_fails_is_told_and_harms_nobody_else(
     transcriber: Transcriber, station: Station, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """A call of the engine fails with one window, whoever is with it in the batch."""
+    """A call of the engine fails with one window, and with the batch that it is in."""
     encode, works = station.engine.encode, getattr(station.engine, call)
     poison: list[Any] = []
+    poisoned_batches: list[int] = []
     running = threading.local()
+    entered, gate = threading.Semaphore(0), threading.Event()
 
     def watched(mels: Any, known: Any) -> Any:
         if not poison:
             poison.extend(mels)
         running.is_poisoned = any(np.array_equal(mel, poison[0]) for mel in mels)
+        if running.is_poisoned:
+            poisoned_batches.append(len(mels))
         return encode(mels, known)
+
+    def held(mels: Any, known: Any) -> Any:
+        entered.release()
+        assert gate.wait(60)
+        return refuse(mels, known) if call == "encode" else watched(mels, known)
 
     def refuse(*args: Any, **options: Any) -> Any:
         if call == "encode":
@@ -725,11 +824,23 @@ def test_a_window_that_fails_is_told_and_harms_nobody_else(
         return end, "".join(texts)
 
     async def everybody() -> list[tuple[str, str]]:
-        files = ["short/de-1.wav", "short/de-2.wav", "short/de-3.wav", "short/de-2.wav"]
-        return list(await asyncio.gather(*(ask(file) for file in files)))
+        """All threads are busy until the bad window and another one wait for the next batch."""
+        busy = [asyncio.ensure_future(ask("short/de-2.wav")) for _ in range(station.engine.workers)]
+        for _ in busy:
+            assert await asyncio.to_thread(entered.acquire, timeout=60)
+        others = [asyncio.ensure_future(ask(f"short/de-{n}.wav")) for n in (1, 3)]
+        while len(station.scheduler._queue) < len(others):  # noqa: ASYNC110 (it tells nobody)
+            await asyncio.sleep(0.01)
+        gate.set()
+        return list(await asyncio.gather(*busy, *others))
 
     monkeypatch.setattr(station.engine, "encode", watched)
     alone = [asyncio.run(ask(f"short/de-{n}.wav")) for n in (1, 2, 3)]
+    poisoned_batches.clear()
     monkeypatch.setattr(station.engine, call, refuse)
-    assert asyncio.run(everybody()) == [("500 internal_error", ""), alone[1], alone[2], alone[1]]
+    monkeypatch.setattr(station.engine, "encode", held)
+    *busy, bad, other = asyncio.run(everybody())
+    assert (bad, other) == (("500 internal_error", ""), alone[2])
+    assert busy == [alone[1]] * station.engine.workers
+    assert poisoned_batches[0] == 2
     assert [end for end, _ in alone] == ["finished"] * 3

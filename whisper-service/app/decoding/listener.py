@@ -31,6 +31,8 @@ class Sound:
     """Frame of its passage at which it begins."""
     is_whole: bool = False
     """Whether this is all that there is, so that it may be encoded at its own length."""
+    start: float | None = None
+    """Where it begins in the file, in seconds, if that is not at `seek`; for the log."""
     encoded: Any = None
     """The encoder's output, where the window was heard for its language already."""
 
@@ -41,7 +43,7 @@ class Sound:
 
     def cut(self, frames: int) -> "Sound":
         """Only the first `frames`."""
-        return Sound(self.samples[: frames * FRAME_SAMPLES], self.seek)
+        return Sound(self.samples[: frames * FRAME_SAMPLES], self.seek, start=self.start)
 
 
 class Listener:
@@ -167,7 +169,7 @@ class Listener:
         frames = plan.window_frames(sound.frames) if sound.is_whole else plan.recipe.frames
         mels = self._step.engine.mels
         mel = await asyncio.to_thread(log_mel, sound.samples, mels, frames / 100)
-        begin = sound.seek / 100
+        begin = sound.seek / 100 if sound.start is None else sound.start
         return Attempt(
             recipe=replace(recipe, frames=frames),
             mel=mel,

@@ -219,7 +219,8 @@ class _Look:
             goes_on = frame - begin >= least and (in_order or not vad)
         else:
             rest = begin + self.sound.frames - frame
-            goes_on = vad and in_order and min(rest, frame - begin) > UNHEARD_FRAMES
+            has_text = frame - begin >= LEAST_STEP_FRAMES
+            goes_on = vad and in_order and has_text and rest > UNHEARD_FRAMES
         return frame if goes_on else self.split.next_seek
 
     def _without_invented(
@@ -228,7 +229,7 @@ class _Look:
         """Leave out what looks invented and stands in silence; also where to go on then.
 
         Text without timestamp tokens is one draft, so it is judged sentence by sentence, and a window
-        cut by the VAD ends in silence wherever it ends.
+        cut by the VAD ends in silence wherever it ends; but it does not begin where the file does.
         """
         drafts, frames = self.split.drafts, FULL_FRAMES
         if not self.plan.timestamps:
@@ -251,7 +252,7 @@ class _Look:
                     after_start = after.words[0].start
                 silence_before = (
                     draft.start - spoken_until > threshold
-                    or draft.start < threshold
+                    or (draft.start < threshold and not self.plan.vad)
                     or draft.start - begin < 2.0
                 )
                 silence_after = (

@@ -35,7 +35,8 @@ class WindowSource:
         if seek and self._speech_after(seek) <= least:
             return None
         encoded = None if seek else self._encoded
-        return Sound(samples, seek, is_whole=not seek, encoded=encoded)
+        start = self._window.time(seek / 100)
+        return Sound(samples, seek, is_whole=not seek, start=start, encoded=encoded)
 
     def _speech_after(self, seek: int) -> float:
         begin = self._window.time(seek / 100) * SAMPLE_RATE

@@ -8,7 +8,7 @@ and never leave the audio. Times are seconds.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, pairwise, takewhile
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
 """Punctuation that belongs to the word before it."""
 SENTENCE_ENDS = ".。!！?？"  # noqa: RUF001
+BROKEN = "�"
+"""What stands for bytes that are no character."""
 _ALIGNED_PER_SECOND = 50
 _USUAL_LONGEST = 0.7
 
@@ -49,9 +51,8 @@ def aligned_words(
 def _segment_words(
     alignment: Alignment, tokenizer: Tokenizer, times: NDArray[Any], own: range
 ) -> list[TimedWord]:
-    tokens = [*alignment.tokens[own.start : own.stop], tokenizer.eot]
-    words, word_tokens = tokenizer.split_to_word_tokens(tokens)
-    borders = own.start + np.cumsum([0, *(len(part) for part in word_tokens[:-1])])
+    words, word_tokens = _split(list(alignment.tokens[own.start : own.stop]), tokenizer)
+    borders = own.start + np.cumsum([0, *map(len, word_tokens)])
     probabilities = alignment.probabilities
     return [
         TimedWord(
@@ -63,9 +64,31 @@ def _segment_words(
             logprobs=[float(np.log(max(p, 1e-10))) for p in probabilities[begin:end]],
         )
         for word, part, begin, end in zip(
-            words[:-1], word_tokens[:-1], borders[:-1], borders[1:], strict=True
+            words, word_tokens, borders[:-1], borders[1:], strict=True
         )
     ]
+
+
+def _split(tokens: list[int], tokenizer: Tokenizer) -> tuple[list[str], list[list[int]]]:
+    """Split into words; a character of which bytes are missing belongs to the word before it.
+
+    faster-whisper finds no words from such a character on, and its text would be lost with them.
+    """
+    words, parts = list[str](), list[list[int]]()
+    while tokens:
+        found, found_tokens = tokenizer.split_to_word_tokens(tokens)
+        words += found
+        parts += found_tokens
+        tokens = tokens[sum(map(len, found_tokens)) :]
+        broken = list(takewhile(lambda token: BROKEN in tokenizer.decode([token]), tokens))
+        if broken and words:
+            words[-1] += tokenizer.decode(broken)
+            parts[-1] = [*parts[-1], *broken]
+        elif broken:
+            words.append(tokenizer.decode(broken))
+            parts.append(broken)
+        tokens = tokens[len(broken) :]
+    return words, parts
 
 
 def add_words(

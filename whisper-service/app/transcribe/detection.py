@@ -8,6 +8,7 @@ from ..decoding.listener import Listener, Sound
 from ..decoding.plan import Plan
 from ..decoding.sources import FileSource
 from ..wire import Detected, refuse_text_options
+from .ballot import Ballot
 from .reading import Reading
 
 
@@ -45,8 +46,14 @@ async def _sounds(reading: Reading, plan: Plan) -> AsyncIterator[Sound]:
     """What is spoken, or the whole file where the VAD is not wanted."""
     if plan.vad:
         windows = reading.windows(plan.options.vad_parameters)
+        ballot, is_first = Ballot(), True
         while (window := await reading.next(windows)) is not None:
-            yield Sound(window.samples, 0, is_whole=True)
+            ballot.windows.append(window)
+            if ballot.is_enough:
+                yield ballot.sound
+                ballot, is_first = Ballot(), False
+        if ballot.windows and is_first:
+            yield ballot.sound
         return
     blocks = reading.blocks()
     source = FileSource(lambda: reading.next(blocks))

@@ -8,17 +8,19 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from ..audio import SAMPLE_RATE
 from ..decoding.attempt import Outcome
 from ..decoding.language import HeardLanguage, choose_language, is_settled
-from ..decoding.listener import Listener, Sound
+from ..decoding.listener import Listener
 from ..decoding.passage import Context, Said, transcribe_passage
 from ..decoding.plan import Plan
 from ..decoding.sources import FileSource, WindowSource
 from ..scheduler import Lane
 from ..windows import Window
+from .ballot import Ballot
 from .reading import Reading
 from .segments import Clock
 
@@ -91,9 +93,7 @@ class Work:
 
     async def _parallel(self, windows: Iterator[Window]) -> AsyncGenerator[Done, None]:
         pending: deque[asyncio.Task[Done]] = deque()
-        coming = (
-            self._from_first_window(windows) if self._hears_once else self._with_language(windows)
-        )
+        coming = self._in_language(windows)
         reading: asyncio.Task[tuple[Window, Any] | None] | None = None
         is_first, is_over = True, False
         broken: Exception | None = None
@@ -152,9 +152,9 @@ class Work:
 
     @property
     def _hears_once(self) -> bool:
-        """Whether the first window alone tells the language, whatever it is.
+        """Whether one vote tells the language, whatever it is.
 
-        Then it is heard and decoded in one step: a short clip beside a long file waits for one batch,
+        Where the first window has that vote alone, it is heard and decoded in one step: a short clip beside a long file waits for one batch,
         not for two.
         """
         options = self.plan.options
@@ -163,6 +163,23 @@ class Work:
             and options.language_detection_segments == 1
             and options.languages is None
         )
+
+    async def _in_language(self, windows: Iterator[Window]) -> AsyncIterator[tuple[Window, Any]]:
+        """Windows as they come, as soon as it is known in which language or that the first one will tell."""
+        if not self._hears_once:
+            async for pair in self._with_language(windows):
+                yield pair
+            return
+        ballot, rest = Ballot(), windows
+        try:
+            while not ballot.is_enough and (window := await self.reading.next(windows)) is not None:
+                ballot.windows.append(window)
+        except Exception as error:
+            rest = _raising(error)  # what came before is still told
+        rest = chain(ballot.windows, rest)
+        tells = self._from_first_window if len(ballot.windows) < 2 else self._with_language
+        async for pair in tells(rest):
+            yield pair
 
     async def _from_first_window(
         self, windows: Iterator[Window]
@@ -184,24 +201,38 @@ class Work:
 
     async def _with_language(self, windows: Iterator[Window]) -> AsyncIterator[tuple[Window, Any]]:
         """Windows as they come; the first ones are held back until the language is settled."""
-        held: list[Window] = []
-        heard: list[Outcome] = []
+        held: list[tuple[Window, Any]] = []
+        votes: list[dict[str, float]] = []
+        ballot = Ballot()
         while (window := await self.reading.next(windows)) is not None:
             self._count(window)
             if not self._is_language_open:
                 yield window, None
                 continue
-            held.append(window)
-            sound = Sound(window.samples, 0, is_whole=True)
-            heard.append(await self.listener.detect_language(sound, self.plan))
-            if self._settle_language(_votes(heard)):
-                for pair in zip(held, [outcome.encoded for outcome in heard], strict=True):
-                    yield pair
-                held, heard = [], []
-        if held:
-            self._settle_language(_votes(heard), is_over=True)
-            for pair in zip(held, [outcome.encoded for outcome in heard], strict=True):
-                yield pair
+            ballot.windows.append(window)
+            if ballot.is_enough:
+                held += await self._vote(ballot, votes)
+                ballot = Ballot()
+                if self._settle_language(votes):
+                    for pair in held:
+                        yield pair
+                    held = []
+        if ballot.windows and not votes:
+            held += await self._vote(ballot, votes)
+            ballot = Ballot()
+        if votes and self._is_language_open:
+            self._settle_language(votes, is_over=True)
+        for pair in [*held, *((window, None) for window in ballot.windows)]:
+            yield pair
+
+    async def _vote(
+        self, ballot: Ballot, votes: list[dict[str, float]]
+    ) -> list[tuple[Window, Any]]:
+        """Hear for whom a ballot votes; return its windows, with the encoder's output of one that is alone."""
+        outcome = await self.listener.detect_language(ballot.sound, self.plan)
+        votes.append(outcome.languages)
+        encoded = outcome.encoded if len(ballot.windows) == 1 else None
+        return [(window, encoded) for window in ballot.windows]
 
     def _count(self, window: Window) -> None:
         speech = sum(span.length for span in window.speech) / SAMPLE_RATE
@@ -211,6 +242,11 @@ class Work:
 
 def _votes(heard: list[Outcome]) -> list[dict[str, float]]:
     return [outcome.languages for outcome in heard]
+
+
+def _raising(error: Exception) -> Iterator[Window]:
+    raise error
+    yield
 
 
 async def _next(items: AsyncIterator[tuple[Window, Any]]) -> tuple[Window, Any] | None:

@@ -122,6 +122,20 @@ def test_the_search_at_temperature_0_is_by_beams(vocabulary: Vocabulary) -> None
     assert "sampling_temperature" not in asked
 
 
+def test_what_a_request_asks_of_the_search_reaches_it(vocabulary: Vocabulary) -> None:
+    asked = {
+        "length_penalty": 0.7,
+        "repetition_penalty": 1.3,
+        "no_repeat_ngram_size": 2,
+        "suppress_blank": False,
+        "suppress_tokens": (-1, 13),
+    }
+    engine = Written()
+    outcome(vocabulary, engine, attempt(max_initial_timestamp=0.5, **asked))
+    expected = {**asked, "suppress_tokens": [-1, 13], "max_initial_timestamp_index": 25}
+    assert {name: engine.asked[0][name] for name in expected} == expected
+
+
 def test_above_temperature_0_the_best_of_many_samples_counts(vocabulary: Vocabulary) -> None:
     engine = Written()
     found = outcome(vocabulary, engine, attempt(temperature=0.4, best_of=7, beam_size=3))

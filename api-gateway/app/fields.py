@@ -14,6 +14,8 @@ from .wire import MAX_KEYS, Options, read_options
 
 GATEWAYS_OWN = frozenset({"tenant", "priority"})
 """Options of the worker that no client may set: who it is and how urgent is not its own to say."""
+MAX_ITEMS = 10_000
+"""Of a list: each takes many times the memory of its letters."""
 
 
 class OptionFields:
@@ -86,6 +88,9 @@ class Fields:
         for keys, value in self._take(name):
             if keys not in ((), ("",)) and not (len(keys) == 1 and keys[0].isdecimal()):
                 raise InvalidRequest(f"'{name}' is a list, not an object", param=name)
+            # Counted before they are made; an item's own commas would have to be very many.
+            if not keys and len(items) + value.count(",") >= MAX_ITEMS:
+                raise InvalidRequest(f"'{name}' has more than {MAX_ITEMS} items", param=name)
             if keys:
                 items.append(value)
             elif value.startswith("["):

@@ -24,17 +24,20 @@ Task = Literal["transcribe", "translate"]
 STREAMABLE: set[ResponseFormat] = {"json", "text"}
 LISTS = frozenset({"languages", "suppress_tokens"})
 """Options that are lists; the other ones are single values."""
+MAX_SPEAKERS = 4
+REFERENCES = "known_speaker_references"
+REFERENCE_CHARS = 256
+"""What is kept of each: it has no effect, and its beginning says whether it is a data URL."""
 KNOWN = frozenset(
     {
         *("model", "response_format", "stream", "progress", "chunking_strategy", "keywords"),
         *("timestamp_granularities", "include", "initial_prompt"),
-        *("known_speaker_names", "known_speaker_references"),
+        *("known_speaker_names", REFERENCES),
         *(Options.model_fields.keys() - GATEWAYS_OWN),
         *SubtitleStyle.model_fields,
     }
 )
 """Every field that is read, whether it has an effect or not."""
-MAX_SPEAKERS = 4
 
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,", re.ASCII)
 
@@ -96,12 +99,19 @@ class OpenAIForm:
 
     def max_bytes(self, name: str) -> int:
         """How large a field may be."""
-        is_long = split_name(name)[0] == "known_speaker_references"
+        is_long = split_name(name)[0] == REFERENCES
         return MAX_LONG_FIELD_BYTES if is_long else MAX_FIELD_BYTES
 
     def add(self, name: str, value: str) -> None:
-        """Take one field as it stands in the form."""
-        self.fields.add(name, value)
+        """Take one field as it stands in the form, but of references only their beginnings."""
+        if split_name(name)[0] != REFERENCES:
+            self.fields.add(name, value)
+            return
+        whole = Fields()
+        whole.add(name, value)
+        # One too many is enough to be refused.
+        for reference in whole.texts(REFERENCES, separator=None)[: MAX_SPEAKERS + 1]:
+            self.fields.add(f"{REFERENCES}[]", reference[:REFERENCE_CHARS])
 
     def read(self) -> Asked:
         """Understand the fields so far.
@@ -219,18 +229,18 @@ def _style(fields: Fields) -> SubtitleStyle:
 def _check_speakers(fields: Fields) -> list[str]:
     """Hold OpenAI's rules on known speakers; returns the names of those fields that were sent."""
     names = fields.texts("known_speaker_names", separator=None)
-    references = fields.texts("known_speaker_references", separator=None)
+    references = fields.texts(REFERENCES, separator=None)
     if len(names) > MAX_SPEAKERS:
         message = f"At most {MAX_SPEAKERS} known speakers"
         raise InvalidRequest(message, param="known_speaker_names")
     if not all(_DATA_URL.match(reference) for reference in references):
-        message = "known_speaker_references must be data URLs of audio in base64"
-        raise InvalidRequest(message, param="known_speaker_references")
+        message = f"{REFERENCES} must be data URLs of audio in base64"
+        raise InvalidRequest(message, param=REFERENCES)
     if len(names) != len(references):
         # The other half may still follow the file.
-        message = "known_speaker_names and known_speaker_references must be of one length"
-        raise MissingField(message, param="known_speaker_references")
-    return ["known_speaker_names", "known_speaker_references"] if names else []
+        message = f"known_speaker_names and {REFERENCES} must be of one length"
+        raise MissingField(message, param=REFERENCES)
+    return ["known_speaker_names", REFERENCES] if names else []
 
 
 def _parsed(fields: Fields, name: str, kind: type[T], default: T) -> T:

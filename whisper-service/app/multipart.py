@@ -22,18 +22,11 @@ MAX_FIELD_BYTES = 512 * 1024
 """Of one field that is no file: the longest prompt has 100,000 characters, of up to four bytes."""
 MAX_LONG_FIELD_BYTES = 16 * 1024 * 1024
 """Of a field that says so: speaker references travel as data URLs of several megabytes."""
-MAX_TEXT_BYTES = 4 * MAX_LONG_FIELD_BYTES
-"""Of all such fields of a request, since they are held in memory."""
+LARGEST_FIELDS = 4
+"""How many of the largest fields a request may have, or so much in smaller ones: they are held in memory."""
 MAX_PARTS = 1000
 PIECE_BYTES = 256 * 1024
 WRITE_BYTES = 1024 * 1024
-
-
-@dataclass
-class _Room:
-    """What may still come of a request's fields, in bytes."""
-
-    left: int = MAX_TEXT_BYTES
 
 
 @dataclass
@@ -43,7 +36,8 @@ class Part:
     name: str
     filename: str | None
     pieces: AsyncIterator[bytes]
-    room: _Room
+    room: dict[int, int]
+    """By how large a field may be: what may still come of the request's fields of that kind, in bytes."""
 
     async def discard(self) -> None:
         """Read past it, and hold nothing of it."""
@@ -55,15 +49,17 @@ class Part:
 
         Raises InvalidRequest when it is too large, alone or with those before it, or not UTF-8.
         """
+        together = LARGEST_FIELDS * max_bytes
+        self.room.setdefault(max_bytes, together)
         value = bytearray()
         async for piece in self.pieces:
             value += piece
-            self.room.left -= len(piece)
+            self.room[max_bytes] -= len(piece)
             if len(value) > max_bytes:
                 message = f"The field '{self.name}' is larger than {max_bytes} bytes"
                 raise InvalidRequest(message, param=self.name)
-            if self.room.left < 0:
-                message = f"The fields are larger than {MAX_TEXT_BYTES} bytes together"
+            if self.room[max_bytes] < 0:
+                message = f"The fields are larger than {together} bytes together"
                 raise InvalidRequest(message, param=self.name)
         try:
             return value.decode()
@@ -148,7 +144,8 @@ async def read_parts(request: Request, max_bytes: int) -> AsyncIterator[Part]:
                     yield item
             await more()
 
-    count, room = 0, _Room()
+    count = 0
+    room: dict[int, int] = {}
     while True:
         while parser.queue:
             item = parser.queue.popleft()
@@ -226,7 +223,7 @@ def too_large(max_bytes: int) -> FileTooLarge:
     return FileTooLarge(message, param="file")
 
 
-def _part(headers: dict[bytes, bytes], pieces: AsyncIterator[bytes], room: _Room) -> Part:
+def _part(headers: dict[bytes, bytes], pieces: AsyncIterator[bytes], room: dict[int, int]) -> Part:
     _, options = parse_options_header(headers.get(b"content-disposition"))
     if b"name" not in options:
         raise InvalidRequest("A part of the multipart body has no name")

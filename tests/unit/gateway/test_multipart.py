@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from fastapi import Request
 from gateway.errors import FileTooLarge, InvalidRequest
-from gateway.multipart import MAX_LONG_FIELD_BYTES, read_parts
+from gateway.multipart import MAX_FIELD_BYTES, MAX_LONG_FIELD_BYTES, read_parts
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
@@ -69,20 +69,25 @@ def test_a_body_over_the_limit_is_refused_however_it_is_cut() -> None:
 @pytest.mark.parametrize(
     ("sizes", "refusal"),
     [
-        ([16 * 2**20] * 4, None),
-        ([16 * 2**20 + 1], "The field 'f0' is larger than 16777216 bytes"),
-        ([16 * 2**20] * 4 + [1], "The fields are larger than 67108864 bytes together"),
+        ([2**24] * 4 + [2**19] * 4, None),
+        ([2**24 + 1], "The field 'f0' is larger than 16777216 bytes"),
+        ([2**24] * 4 + [2**20], "The fields are larger than 67108864 bytes together"),
+        ([2**19 + 1], "The field 'f0' is larger than 524288 bytes"),
+        ([2**19] * 4 + [1], "The fields are larger than 2097152 bytes together"),
     ],
 )
-def test_fields_are_held_in_memory_only_up_to_a_limit_for_each_and_for_all(
+def test_fields_are_held_in_memory_only_up_to_a_limit_for_each_and_for_all_of_its_kind(
     sizes: list[int], refusal: str | None
 ) -> None:
+    """Those of 1 MiB or more are of the kind that may be large."""
+
     head = '--b\r\nContent-Disposition: form-data; name="f{}"\r\n\r\n'
     pieces = [head.format(n).encode() + bytes(size) + b"\r\n" for n, size in enumerate(sizes)]
 
     async def texts() -> list[int]:
         parts = read_parts(request([*pieces, b"--b--\r\n"]), 2**30)
-        return [len(await part.text(MAX_LONG_FIELD_BYTES)) async for part in parts]
+        limits = [MAX_LONG_FIELD_BYTES if size >= 2**20 else MAX_FIELD_BYTES for size in sizes]
+        return [len(await part.text(limits[int(part.name[1:])])) async for part in parts]
 
     if refusal is None:
         assert asyncio.run(texts()) == sizes

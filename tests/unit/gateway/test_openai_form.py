@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 from gateway.errors import InvalidRequest, MissingField, NotImplementedYet
@@ -18,7 +19,7 @@ WAV = "data:audio/wav;base64,UklGRg=="
 def read(*fields: tuple[str, str], task: str = "transcribe") -> Asked:
     form = OpenAIForm(task)  # type: ignore[arg-type]
     for name, value in (("model", "m"), *fields):
-        form.fields.add(name, value)
+        form.add(name, value)
     return form.read()
 
 
@@ -407,7 +408,7 @@ def test_known_speakers_come_in_pairs_of_name_and_data_url_and_are_four_at_most(
 def test_what_may_still_follow_the_file_is_told_apart(sent: list[tuple[str, str]]) -> None:
     form = OpenAIForm("transcribe")
     for name, value in sent:
-        form.fields.add(name, value)
+        form.add(name, value)
     with pytest.raises(MissingField):
         form.read()
 
@@ -443,8 +444,8 @@ def test_every_field_of_the_documentation_is_read() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("timestamp_granularities", "x," * 100_000),
-        ("include", "x," * 100_000),
+        ("timestamp_granularities", "x," * 9_999),
+        ("include", "x," * 9_999),
         ("languages", "x," * 100_000),
         ("suppress_tokens", "x," * 100_000),
     ],
@@ -457,12 +458,63 @@ def test_the_first_wrong_item_of_a_long_list_ends_the_reading(name: str, value: 
     assert caught.value.__cause__.error_count() == 1
 
 
+@pytest.mark.parametrize("name", ["include", "keywords"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["x," * 10_000],
+        ["x," * 5_000] * 2,
+        [json.dumps(["x"] * 10_001)],
+        [json.dumps(["x"] * 5_001)] * 2,
+    ],
+    ids=["commas", "commas twice", "JSON", "JSON twice"],
+)
+def test_a_list_of_very_many_items_is_refused_before_they_are_made(
+    name: str, values: list[str]
+) -> None:
+    refusal = (name, f"'{name}' has more than 10000 items")
+    assert refused(*((name, value) for value in values)) == refusal
+
+
 @pytest.mark.parametrize("name", ["chunking_strategy", "vad_parameters"])
 def test_an_object_of_very_many_keys_is_refused_before_each_is_looked_at(name: str) -> None:
     given = json.dumps({f"key{n}": n for n in range(10_000)})
     assert refused((name, given)) == (name, f"'{name}' has too many keys")
     with pytest.raises(InvalidRequest, match="has too many keys"):
         read_options({"vad_parameters": given})
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        lambda whole: [("known_speaker_references[]", whole)] * 2,
+        lambda whole: [("known_speaker_references[0]", whole), ("known_speaker_references", whole)],
+        lambda whole: [("known_speaker_references", json.dumps([whole, whole]))],
+    ],
+    ids=["items", "numbered", "JSON"],
+)
+def test_of_references_of_megabytes_only_the_beginning_is_held(
+    spelling: Callable[[str], list[tuple[str, str]]],
+) -> None:
+    form = OpenAIForm("transcribe")
+    for name, value in (("model", "m"), ("known_speaker_names", '["A", "B"]')):
+        form.add(name, value)
+    for name, value in spelling(WAV + "A" * 2**20):
+        form.add(name, value)
+    held = form.fields.texts("known_speaker_references")
+    assert [len(reference) for reference in held] == [256, 256]
+    assert form.read().ignored == ["known_speaker_names", "known_speaker_references"]
+
+
+def test_references_without_number_are_neither_held_nor_searched_for_long() -> None:
+    form = OpenAIForm("transcribe")
+    many = json.dumps(["data:a/b" + ";a" * 1000] * 1000)
+    for name, value in (("model", "m"), *[("known_speaker_references", many)] * 100):
+        form.add(name, value)
+    held = form.fields.texts("known_speaker_references")
+    assert sum(map(len, held)) < 200_000
+    with pytest.raises(InvalidRequest, match="must be data URLs"):
+        form.read()
 
 
 def test_only_references_of_speakers_may_be_of_megabytes() -> None:

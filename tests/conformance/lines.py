@@ -95,6 +95,10 @@ unknown routes and methods have the one shape
 a web page's preflight is answered
 """.strip().splitlines()
 
+REALTIME = """\
+| 83 to 114 | the Realtime API: sessions and client secrets, manual and detected turns, deltas, formats of sound, \
+failures, limits | **not met**: not served; `/v1/realtime` is 404 |
+"""
 NOT_MET = {
     43: "no diarization: 501, never retried",
     44: "no diarization: 501, never retried",
@@ -126,3 +130,4 @@ def rows() -> Iterator[str]:
         if number in NOT_MET:
             where = f"**not met**: {NOT_MET[number]}"
         yield f"| {number} | {line} | {where or ELSEWHERE[number]} |\n"
+    yield REALTIME

@@ -79,7 +79,7 @@ OPENAI_ERRORS = documented(
 _STRINGS = {"type": "array", "items": {"type": "string"}}
 _MODEL = {"type": "string", "examples": ["whisper-1", "small"]}
 
-TRANSCRIPTION = upload_body(
+OPENAI_UPLOAD = upload_body(
     {
         "model": _MODEL,
         "response_format": {"enum": RESPONSE_FORMATS, "default": "json"},
@@ -89,12 +89,11 @@ TRANSCRIPTION = upload_body(
         "include[]": {"type": "array", "items": {"enum": ["logprobs"]}},
         "languages[]": _STRINGS,
         "keywords[]": _STRINGS,
+        "initial_prompt": {"type": "string", "description": "Another name of `prompt`."},
         "chunking_strategy": {"type": "string", "examples": ["auto"]},
+        "known_speaker_names[]": _STRINGS | {"description": "Checked; no effect."},
+        "known_speaker_references[]": _STRINGS | {"description": "Checked; no effect."},
     },
-    required=("file", "model"),
-)
-TRANSLATION = upload_body(
-    {"model": _MODEL, "response_format": {"enum": RESPONSE_FORMATS, "default": "json"}},
     required=("file", "model"),
 )
 DETECTION = documented_form(option_schemas(DETECTION_OPTIONS - GATEWAYS_OWN))

@@ -32,20 +32,20 @@ from ..wire import (
     collect,
     form_fields,
 )
-from .documented import OPENAI_ERRORS, TRANSCRIPTION, TRANSLATION
+from .documented import OPENAI_ERRORS, OPENAI_UPLOAD
 
 router = APIRouter(prefix="/v1", dependencies=[Depends(require_openai_key)], tags=["openai"])
 
 _NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 
-@router.post("/audio/transcriptions", openapi_extra=TRANSCRIPTION, responses=OPENAI_ERRORS)
+@router.post("/audio/transcriptions", openapi_extra=OPENAI_UPLOAD, responses=OPENAI_ERRORS)
 async def transcriptions(request: Request) -> Response:
     """Turn one uploaded file into text, as OpenAI's route of the same name does."""
     return await _answer(request, "transcribe")
 
 
-@router.post("/audio/translations", openapi_extra=TRANSLATION, responses=OPENAI_ERRORS)
+@router.post("/audio/translations", openapi_extra=OPENAI_UPLOAD, responses=OPENAI_ERRORS)
 async def translations(request: Request) -> Response:
     """Turn one uploaded file into English text, as OpenAI's route of the same name does."""
     return await _answer(request, "translate")

@@ -33,6 +33,7 @@ class Running:
     def get(self, path: str, key: str | None = None, **kwargs: object) -> requests.Response:
         """GET, without a key unless one is given."""
         headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+        headers |= kwargs.pop("headers", {})  # type: ignore[call-overload]
         return requests.get(self.url + path, headers=headers, timeout=120, **kwargs)  # type: ignore[arg-type]
 
 

@@ -6,6 +6,7 @@ Settings come from the environment and `.env`; the models default to `micro`, wh
 """
 
 import ctypes
+import errno
 import os
 import shlex
 import signal
@@ -74,7 +75,7 @@ def main() -> int:
         env = environment({**dotenv_values(ROOT / ".env"), **os.environ})
         services.append(_start("worker", ROOT / "whisper-service", env))
         services.append(_start("gateway", ROOT / "api-gateway", env))
-        base = f"http://{_reachable(env['API_GATEWAY_HOST'])}:{env['API_GATEWAY_PORT']}"
+        base = base_url(env)
         _wait(stop, services, lambda: _is_ready(base))
         if not stop.came:
             print(greeting(base, env), flush=True)
@@ -90,7 +91,7 @@ def main() -> int:
 def environment(given: Mapping[str, str | None]) -> dict[str, str]:
     """The services' environment: what is given, and where that says nothing, what suits one machine.
 
-    Raises CannotRun when a port is not one or is in use.
+    Raises CannotRun when a port is not one or is in use, or when an address is not this machine's.
     """
     env = {name: value for name, value in given.items() if value}
     if "API_KEY" in given:
@@ -102,12 +103,18 @@ def environment(given: Mapping[str, str | None]) -> dict[str, str]:
     env.setdefault("API_GATEWAY_HOST", "0.0.0.0")
     with ExitStack() as probes:  # both held until both are known, so that two free ones differ
         for name, default in PORTS.items():
-            host = env["SERVICE_HOST" if name == "SERVICE_PORT" else "API_GATEWAY_HOST"]
-            env[name] = _free_port(probes, name, env.get(name, default), host)
+            host_name = name.removesuffix("PORT") + "HOST"
+            text = env.get(name, default)
+            env[name] = _free_port(probes, name, text, host_name, env[host_name])
     if env["API_GATEWAY_PORT"] == env["SERVICE_PORT"]:
         raise CannotRun("SERVICE_PORT and API_GATEWAY_PORT are the same; give each its own")
     env.setdefault("MODEL_URL", f"http://{_reachable(env['SERVICE_HOST'])}:{env['SERVICE_PORT']}")
     return env
+
+
+def base_url(env: Mapping[str, str]) -> str:
+    """Where this machine reaches the gateway."""
+    return f"http://{_reachable(env['API_GATEWAY_HOST'])}:{env['API_GATEWAY_PORT']}"
 
 
 def greeting(base: str, env: Mapping[str, str]) -> str:
@@ -129,22 +136,26 @@ def greeting(base: str, env: Mapping[str, str]) -> str:
 
 
 def _reachable(host: str) -> str:
-    """The address under which this machine reaches what listens on `host`."""
-    return "127.0.0.1" if host == "0.0.0.0" else host
+    """The address, as it stands in a URL, under which this machine reaches what listens on `host`."""
+    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{near}]" if ":" in near else near
 
 
-def _free_port(probes: ExitStack, name: str, text: str, host: str) -> str:
-    """The port of that setting once it is known to be free; 0 takes any that is."""
+def _free_port(probes: ExitStack, name: str, text: str, host_name: str, host: str) -> str:
+    """The port of that setting once it is known to be free at that host; 0 takes any that is."""
     if not text.isdecimal() or int(text) > 65535:
         raise CannotRun(f"{name}={text} is not a port")
-    probe = probes.enter_context(socket.socket())
-    if int(text):  # as the services do: a port that has just been left can be taken
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        probe = probes.enter_context(socket.socket(family))
+        if int(text):  # as the services do: a port that has just been left can be taken
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, int(text)))
     except OSError as exc:
+        is_about_port = exc.errno in (errno.EADDRINUSE, errno.EACCES)
+        what, setting = (f"port {text}", name) if is_about_port else (host, host_name)
         raise CannotRun(
-            f"port {text} cannot be used ({exc.strerror}); set {name} to another"
+            f"{what} cannot be used ({exc.strerror}); set {setting} to another"
         ) from exc
     return str(probe.getsockname()[1])
 

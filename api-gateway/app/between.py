@@ -39,6 +39,8 @@ def install_between(app: FastAPI, settings: Settings) -> None:
             allow_methods=["*"],
             # The headers asked for are named in the answer: `*` would not cover Authorization.
             allow_headers=["*"],
+            # Browsers may ask for it before a public page calls an address of a private network.
+            allow_private_network=True,
             expose_headers=EXPOSED_HEADERS,
             max_age=3600,
         )

@@ -14,6 +14,9 @@ from .worker import Worker
 DEPENDENT = frozenset({"patience", "languages"})
 """Options that are right or wrong by others: by `beam_size`, and by `language` and `on_other_language`."""
 
+SHOWN_CHARS = 200
+"""Of a model's name, in the log and in the answer: a field may hold half a megabyte."""
+
 
 def settings_of(request: Request) -> Settings:
     """The gateway's settings."""
@@ -30,10 +33,11 @@ def worker_of(request: Request) -> Worker:
 def resolve_model(request: Request, name: str) -> str:
     """Return the model that a name or an alias stands for; ModelNotFound when it may not be used."""
     settings = settings_of(request)
-    request.state.log["model"] = name
+    shown = name if len(name) <= SHOWN_CHARS else f"{name[:SHOWN_CHARS]}..."
+    request.state.log["model"] = shown
     model = name if name in settings.allowed_models else settings.aliases.get(name)
     if model is None:
-        message = f"The model '{name}' does not exist or you do not have access to it."
+        message = f"The model '{shown}' does not exist or you do not have access to it."
         raise ModelNotFound(message, param="model")
     return model
 

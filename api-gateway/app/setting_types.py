@@ -3,10 +3,13 @@
 The worker owns this file; the gateway holds a byte-for-byte copy, checked by a test.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def _split(value: Any) -> Any:
@@ -23,6 +26,8 @@ def _stripped(secret: SecretStr) -> SecretStr:
     given = secret.get_secret_value()
     if given and not given.strip():
         raise ValueError("is blank; set it to nothing where no secret is wanted")
+    if _CONTROL.search(given.strip()):
+        raise ValueError("has a line break or another control character inside")
     return SecretStr(given.strip())
 
 
@@ -30,4 +35,4 @@ Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 """A list, written with commas."""
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 Secret = Annotated[SecretStr, AfterValidator(_stripped)]
-"""What is shown in a header: without the line end that secrets from files have; nothing but blanks is refused."""
+"""What is shown in a header: without the line end that secrets from files have; nothing but blanks is refused, and what no header can hold."""

@@ -24,6 +24,13 @@ OPENAI_NAMES = [
     "gpt-transcribe",
 ]
 PUBLISHED_KEY = "change-me"
+OWN_PATHS = frozenset(
+    {
+        *("transcribe", "detect-language", "v1", "health", "livez", "readyz"),
+        *("docs", "redoc", "openapi.json", "static-offline-docs"),
+    }
+)
+"""What the gateway's own paths begin with."""
 
 
 class _Key(BaseSettings):
@@ -104,6 +111,15 @@ class Settings(BaseSettings):
     @classmethod
     def _as_browsers_send_them(cls, value: list[str]) -> list[str]:
         return [origin.removesuffix("/") for origin in value]
+
+    @field_validator("root_path")
+    @classmethod
+    def _not_our_own(cls, value: str) -> str:
+        first = value.split("/")[1] if value else ""
+        if first in OWN_PATHS:
+            # Of `/v1/models` nobody could tell whether the proxy has cut `/v1` off.
+            raise ValueError(f"a path of the gateway's own begins with '/{first}'; take another")
+        return value
 
     @field_validator("allowed_models")
     @classmethod

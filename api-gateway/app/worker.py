@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -40,7 +41,10 @@ def _translated_errors() -> Iterator[None]:
         raise WorkerUnreachable("The model service cannot be reached", retry_after=5) from exc
     except httpx.TimeoutException as exc:
         raise WorkerTimeout("The model service gave no sign of life in time") from exc
-    except httpx.TransportError as exc:
+    except httpx.LocalProtocolError:
+        # Its text quotes the header that cannot be sent, which may be the one with the secret.
+        raise WorkerLost("The request to the model service could not be sent") from None
+    except httpx.RequestError as exc:
         raise WorkerLost("The connection to the model service was lost") from exc
 
 
@@ -86,7 +90,10 @@ class Worker:
         with _translated_errors():
             answer = await self._client.get("/models", timeout=PROBE_SECONDS)
         await _raise_for_error(answer)
-        return TypeAdapter(list[ModelInfo]).validate_json(answer.content)
+        try:
+            return TypeAdapter(list[ModelInfo]).validate_json(answer.content)
+        except ValueError as exc:
+            raise _unexpected(answer) from exc
 
     async def admit(
         self, model: str, options: Mapping[str, Any], size: int | None, request_id: str
@@ -104,6 +111,8 @@ class Worker:
                 headers={"X-Request-ID": request_id},
             )
         await _raise_for_error(answer)
+        if answer.status_code != HTTPStatus.NO_CONTENT:
+            raise _unexpected(answer)
 
     @asynccontextmanager
     async def transcribe(
@@ -168,16 +177,22 @@ async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield rest
 
 
+def _unexpected(answer: httpx.Response) -> WorkerLost:
+    """What no worker answers; something else may be at MODEL_URL, or stand before it."""
+    kind = answer.headers.get("content-type", "no content").partition(";")[0]
+    return WorkerLost(f"The model service answered {answer.status_code} with {kind}")
+
+
 async def _raise_for_error(answer: httpx.Response) -> None:
     """Pass on an error that the worker has worded; anything else than its shape is a lost worker."""
-    if answer.status_code < 400:
+    if answer.is_success:
         return
     await answer.aread()
     try:
         error = json.loads(answer.content)["error"]
         code, message, param = error["code"], error["message"], error["param"]
     except (ValueError, KeyError, TypeError) as exc:
-        raise WorkerLost(f"The model service answered {answer.status_code}") from exc
+        raise _unexpected(answer) from exc
     if answer.status_code in (401, 403):
         raise WorkerLost("The model service refuses this gateway: check WORKER_TOKEN")
     retry_after = answer.headers.get("retry-after")

@@ -317,3 +317,15 @@ def test_clients_that_leave_leave_no_task_behind(
     until(lambda: pending_tasks() <= before, "every task had ended")
     answer = service.post("/transcribe/micro", files={"file": SPEECH})
     assert answer.json()["text"] == "It is on the first floor."
+
+
+@pytest.mark.parametrize(
+    ("path", "protocol", "status"), [("/livez", "h2c", 200), ("/v1/realtime", "websocket", 404)]
+)
+def test_an_offer_of_another_protocol_is_passed_over_without_a_warning(
+    gateway: Running, caplog: pytest.LogCaptureFixture, path: str, protocol: str, status: int
+) -> None:
+    """Java's client makes one with each first request; there is no library to install against it."""
+    answer = gateway.get(path, headers={"Connection": "Upgrade", "Upgrade": protocol})
+    assert answer.status_code == status
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -4,6 +4,8 @@ import re
 
 import pytest
 import requests
+from gateway.fields import split_name
+from gateway.openai_form import KNOWN
 from house import DATA
 from running import KEY, Running, serve_gateway, serve_worker
 
@@ -310,6 +312,14 @@ def test_the_openapi_page_documents_every_field_and_every_error_with_an_example(
     assert "$ref" not in str(form)
     assert schema["components"]["securitySchemes"]
     assert gateway.get("/docs").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/audio/translations"])
+def test_the_openapi_page_has_every_field_that_is_read_on_v1(gateway: Running, path: str) -> None:
+    route = gateway.get("/openapi.json").json()["paths"][path]["post"]
+    form = route["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert {split_name(name)[0] for name in form["properties"]} == KNOWN | {"file"}
+    assert form["required"] == ["file", "model"]
 
 
 def test_the_pages_of_documentation_load_nothing_from_elsewhere(gateway: Running) -> None:

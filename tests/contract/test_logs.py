@@ -1,9 +1,15 @@
 """What the log says of a request that failed: its id, its code and, where it is our doing, the cause."""
 
+import subprocess
+import sys
+
 import pytest
 from false_worker import FAILED, FINISHED, SEGMENT, STARTED, FalseWorker
-from house import DATA
+from gateway.main import create_app
+from gateway.settings import Settings
+from house import DATA, ROOT
 from processes import until
+from pydantic import SecretStr
 from running import KEY, Running, serve, serve_gateway, serve_worker
 from worker.edge import note_failure
 from worker.errors import StorageFull, WorkerLost
@@ -61,6 +67,16 @@ def test_a_refused_request_has_its_code(
         assert said.startswith("INFO ")
         assert f" {end}" in said
         assert "error=" not in said
+
+
+def test_of_a_models_name_only_the_beginning_is_shown(
+    gateway: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    shown = f"{'m' * 200}..."
+    answer = gateway.post(ROUTE, files={"model": (None, "m" * 2**19), "file": SPEECH})
+    assert answer.json()["detail"].startswith(f"The model '{shown}' does not exist")
+    said = line(caplog, "gateway", answer.headers["x-request-id"])
+    assert said.endswith(f" model={shown} code=model_not_found")
 
 
 def test_a_good_request_has_no_code(caplog: pytest.LogCaptureFixture) -> None:
@@ -122,6 +138,33 @@ def test_a_worker_that_cannot_be_reached_has_the_reason(caplog: pytest.LogCaptur
     said = line(caplog, "gateway", answer.headers["x-request-id"])
     assert "code=worker_unavailable error=The model service cannot be reached cause=" in said
     assert "refused" in said or "connection attempts failed" in said
+
+
+def test_a_secret_that_no_header_can_hold_is_not_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Settings refuse it at start; this is for what they do not foresee."""
+    with serve(FalseWorker().app) as worker:
+        settings = Settings.model_validate({"model_url": worker.url, "allowed_models": ["micro"]})
+        broken = settings.model_copy(update={"worker_token": SecretStr("wt-sec\nret")})
+        with serve(create_app(broken)) as gateway:
+            answer = gateway.post("/transcribe/micro", files={"file": b"sound"})
+    said = line(caplog, "gateway", answer.headers["x-request-id"])
+    assert "error=The request to the model service could not be sent" in said
+    assert "wt-sec" not in caplog.text + answer.text
+
+
+def test_the_hubs_client_does_not_log_each_of_its_requests() -> None:
+    code = (
+        "import sys; from app.logs import configure_logging; configure_logging('INFO'); "
+        "from huggingface_hub import get_session; "
+        "assert get_session().get(sys.argv[1]).status_code == 404"
+    )
+    with serve(FalseWorker().app) as hub:
+        command = [sys.executable, "-c", code, f"{hub.url}/nothing"]
+        folder = ROOT / "whisper-service"
+        asked = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert (asked.returncode, asked.stderr) == (0, "")
 
 
 def test_the_first_cause_is_the_one_that_is_told() -> None:

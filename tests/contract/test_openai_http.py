@@ -256,6 +256,19 @@ def test_82_a_preflight_allows_the_headers_of_the_sdk(for_pages: Running) -> Non
     assert answer.headers["x-request-id"].startswith("req_")
 
 
+def test_82_a_preflight_allows_what_lies_in_a_private_network(for_pages: Running) -> None:
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Private-Network": "true",
+    }
+    for origin, status in ((ORIGIN, 200), ({"Origin": "https://other.example"}, 400)):
+        answer = requests.options(for_pages.url + ROUTE, headers=asked | origin, timeout=10)
+        assert answer.status_code == status
+        assert ("access-control-allow-origin" in answer.headers) == (status == 200)
+        if status == 200:
+            assert answer.headers["access-control-allow-private-network"] == "true"
+
+
 def test_82_a_page_may_read_answers_and_errors_and_their_ids(for_pages: Running) -> None:
     good, bad = send(for_pages, headers=ORIGIN), for_pages.post(ROUTE, key=None, headers=ORIGIN)
     assert (good.status_code, bad.status_code) == (200, 401)

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 from false_worker import FAILED, FINISHED, SEGMENT, STARTED, FalseWorker
 from fastapi import FastAPI, Request, Response
-from running import Running, serve, serve_gateway
+from fastapi.responses import HTMLResponse, JSONResponse
+from running import KEY, Running, serve, serve_gateway
 
 
 def ask(false_worker: FalseWorker, **settings: object) -> "tuple[int, dict[str, object]]":
@@ -72,6 +73,36 @@ def test_a_worker_that_answers_in_another_shape_is_a_lost_worker() -> None:
     with serve(app) as worker, serve_gateway(worker.url) as gateway:
         answer = gateway.post("/transcribe/micro", files={"file": b"sound"})
         assert (answer.status_code, code(answer.json())) == (502, "worker_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("strange", "answered"),
+    [
+        (Response(status_code=302, headers={"Location": "/login"}), "302 with no content"),
+        (HTMLResponse("<h1>Welcome</h1>"), "200 with text/html"),
+        (JSONResponse({"object": "list", "data": []}), "200 with application/json"),
+        (Response("x", headers={"Content-Encoding": "gzip"}), None),
+    ],
+    ids=["redirect", "page", "JSON", "broken"],
+)
+def test_what_is_no_worker_is_a_lost_one_with_what_it_answered(
+    strange: Response, answered: str | None
+) -> None:
+    app = FastAPI()
+
+    @app.api_route("/{path:path}", methods=["GET", "POST"])
+    async def answer(path: str) -> Response:
+        return strange
+
+    with serve(app) as worker, serve_gateway(worker.url) as gateway:
+        for told in (
+            gateway.get("/v1/models", key=KEY),
+            gateway.post("/transcribe/micro", files={"file": b"sound"}),
+        ):
+            assert (told.status_code, code(told.json())) == (502, "worker_unavailable")
+            if answered is not None:
+                assert told.json()["detail"] == f"The model service answered {answered}"
+        assert gateway.get("/readyz").status_code == 503
 
 
 def test_a_client_that_leaves_ends_the_workers_stream() -> None:

@@ -155,6 +155,43 @@ def test_what_is_not_a_port_is_named(serve: ModuleType, port: str) -> None:
         serve.environment({"SERVICE_PORT": "0", "API_GATEWAY_PORT": port})
 
 
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+IPV6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        pytest.param("::", "[::1]", marks=IPV6),
+        pytest.param("::1", "[::1]", marks=IPV6),
+    ],
+)
+def test_an_address_of_either_kind_is_probed_and_printed_as_urls_have_it(
+    serve: ModuleType, host: str, shown: str
+) -> None:
+    ports = {"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0"}
+    env = serve.environment(ports | {"SERVICE_HOST": host, "API_GATEWAY_HOST": host})
+    assert env["MODEL_URL"] == f"http://{shown}:{env['SERVICE_PORT']}"
+    assert serve.base_url(env) == f"http://{shown}:{env['API_GATEWAY_PORT']}"
+
+
+@pytest.mark.parametrize("name", ["SERVICE_HOST", "API_GATEWAY_HOST"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
+def test_an_address_that_is_not_of_this_machine_is_what_is_blamed(
+    serve: ModuleType, name: str, host: str
+) -> None:
+    with pytest.raises(serve.CannotRun, match=rf"^{host} cannot be used \(.+\); set {name} to"):
+        serve.environment({"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0", name: host})
+
+
 def test_the_printed_curl_line_names_a_model_that_is_allowed(serve: ModuleType) -> None:
     env = {"API_KEY": "", "WHISPER_MODELS": "org/name@v2, small"}
     assert "/transcribe/org/name " in serve.greeting("http://127.0.0.1:1", env)

@@ -11,6 +11,6 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 def configure_logging(level: str) -> None:
     """Send everything at `level` or above to standard error."""
     logging.basicConfig(level=level.upper(), format=FORMAT, force=True)
-    # These log each request at INFO; our own line says more.
-    for name in ("httpx", "faster_whisper"):
+    # These log each request at INFO; our own line says more. The hub's client uses httpx2.
+    for name in ("httpx", "httpx2", "faster_whisper"):
         logging.getLogger(name).setLevel(logging.WARNING)

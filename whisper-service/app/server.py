@@ -120,6 +120,9 @@ class DeadlineProtocol(H11Protocol):
             return
         self._refuse(RequestTimeout("The request took too long to arrive"))
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: an offer of another protocol, as Java's client makes, may be passed over in silence."""
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(InvalidRequest(msg))
 

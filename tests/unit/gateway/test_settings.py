@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 from gateway.auth import warn_if_open
-from gateway.settings import OPENAI_NAMES, Settings
+from gateway.main import create_app
+from gateway.settings import OPENAI_NAMES, OWN_PATHS, Settings
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 from worker.settings import Settings as WorkerSettings
 
 
@@ -65,9 +67,35 @@ def test_a_secret_of_blanks_does_not_turn_the_check_off(
             settings()
 
 
+@pytest.mark.parametrize("character", ["\n", "\r", "\0", "\t", "\x7f"])
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [(Settings, "api_key"), (Settings, "worker_token"), (WorkerSettings, "worker_token")],
+)
+def test_a_secret_that_no_header_can_hold_is_refused_by_name_and_not_shown(
+    settings: type[BaseSettings], name: str, character: str
+) -> None:
+    with pytest.raises(ValidationError, match="control character inside") as failure:
+        settings(**{name: f"my{character}secret"})
+    assert name in str(failure.value)
+    assert "secret" not in str(failure.value)
+
+
 def test_an_origin_has_no_slash_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ALLOW_ORIGINS", "https://a.example/, https://b.example, *")
     assert Settings().cors_allow_origins == ["https://a.example", "https://b.example", "*"]
+
+
+def test_a_sub_path_that_one_of_the_gateways_own_begins_with_is_refused() -> None:
+    assert Settings(root_path="/asr/v1").root_path == "/asr/v1"
+    app = create_app(Settings())
+    paths = {*app.openapi()["paths"], *(getattr(route, "path", "") for route in app.routes)} - {""}
+    assert {path.split("/")[1] for path in paths} == OWN_PATHS
+    for path in paths:
+        first = "/" + path.split("/")[1]
+        for root_path in (first, f"{first}/asr"):
+            with pytest.raises(ValidationError, match=f"own begins with '{first}'"):
+                Settings(root_path=root_path)
 
 
 def test_an_alias_that_would_never_be_looked_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

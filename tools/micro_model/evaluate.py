@@ -1,6 +1,6 @@
 """Measures a model folder with plain faster-whisper (int8, beam 5) and prints a table.
 
-    python -m tools.micro_model.evaluate MODEL --unseen CLIPS [--recordings tests/data] [--sentences 60]
+    python -m tools.micro_model.evaluate MODEL --unseen CLIPS [--recordings tests/data] [--sentences 100]
 
 `--unseen` is a folder made by `tools.micro_model.synthesize --unseen`: sentences and voices that the training
 did not hear. They are heard one by one, through noise, telephone, MP3, clipping and at low volume, and
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--unseen", type=Path, help="a folder of sets")
     parser.add_argument("--recordings", type=Path, help="a folder with truth.json")
-    parser.add_argument("--sentences", type=int, default=60, help="of each language")
+    parser.add_argument("--sentences", type=int, default=100, help="of each language")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     evaluation, rng = Evaluation(arguments.model, arguments.threads), random.Random(1)

@@ -27,7 +27,7 @@ def word_errors(reference: str, written: str) -> tuple[int, int]:
 def word_starts(clip: Clip) -> list[tuple[str, float]]:
     """Return each word of a clip and when it starts, in seconds, where the voice told it.
 
-    A word that stands in the text but has no mark of its own ends what can be compared.
+    A word that stands in the text but has no mark of its own is left out: nothing tells when it was said.
     """
     marks = {said: at / SAMPLE_RATE for said, at in clip.marks[:-1]}
     words = [(match.start(), match.group()) for match in re.finditer(r"\S+", clip.text)]

@@ -34,3 +34,9 @@ def test_word_starts_are_those_that_the_voice_told() -> None:
     marks = [(0, 0), (5, 8000), (13, 16000)]
     clip = Clip("en", "Good morning.", "Good morning.", "en", marks, 0, 16000)
     assert word_starts(clip) == [("Good", 0.0), ("morning.", 0.5)]
+
+
+def test_a_word_without_a_mark_of_its_own_is_left_out_and_those_behind_it_are_kept() -> None:
+    marks = [(0, 0), (11, 8000), (16, 16000)]  # the voice said "Out of the" without a break
+    clip = Clip("en", "Out of the wood.", "Out of the wood.", "en", marks, 0, 16000)
+    assert word_starts(clip) == [("Out", 0.0), ("wood.", 0.5)]

@@ -159,10 +159,7 @@ def test_a_batch_without_known_places_has_no_guide() -> None:
     assert not q.grad.any()
 
 
-TYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-
-
-@TYPES
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_muon_makes_singular_values_alike(dtype: torch.dtype) -> None:
     values = torch.linalg.svdvals(muon.orthogonal(torch.randn(64, 128), dtype))
     assert 0.5 < float(values.min()) <= float(values.max()) < 1.5
@@ -178,11 +175,7 @@ def test_a_processor_without_bfloat16_multiplies_in_float32(
     assert precision.fastest_type(torch.device("cpu")) == torch.bfloat16
 
 
-@TYPES
-def test_a_network_learns_a_batch(
-    clips: list[tuple[Clip, np.ndarray]], monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
-) -> None:
-    monkeypatch.setattr(learner, "fastest_type", lambda device: dtype)
+def test_a_network_learns_a_batch(clips: list[tuple[Clip, np.ndarray]]) -> None:
     model, spoken = checkpoint.load_checkpoint(None)
     student = learner.Learner(model, spoken, lr=2e-3, muon_lr=5e-3)
     batch = a_batch(clips)

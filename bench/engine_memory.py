@@ -51,6 +51,7 @@ class Growth:
         gc.collect()
         self.idle = resident()
         reset_peak()
+        self._children = 0.0
         self._watching = asyncio.ensure_future(self._watch())
         return self
 
@@ -59,7 +60,6 @@ class Growth:
         self.more = peak() - self.idle + self._children
 
     async def _watch(self) -> None:
-        self._children = 0.0
         while True:
             self._children = max(self._children, own_memory_of_children(self.ours.cage.pid))
             await asyncio.sleep(0.2)

@@ -150,7 +150,7 @@ class Options(BaseModel):
     language_detection_threshold: float = Field(0.5, ge=0, le=1)
     """Probability from which on one window settles the language."""
     language_detection_segments: int = Field(1, ge=1, le=20)
-    """Windows that are heard for the language; without a clear one the majority decides."""
+    """Windows that are heard for the language, each with those behind it until somebody has spoken for 3 s; without a clear one the majority decides."""
     multilingual: bool = False
     """Detect the language of every window anew."""
     doubtful: Literal["keep", "flag", "drop"] = "flag"

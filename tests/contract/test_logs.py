@@ -1,5 +1,6 @@
 """What the log says of a request that failed: its id, its code and, where it is our doing, the cause."""
 
+import os
 import subprocess
 import sys
 
@@ -163,7 +164,8 @@ def test_the_hubs_client_does_not_log_each_of_its_requests() -> None:
     with serve(FalseWorker().app) as hub:
         command = [sys.executable, "-c", code, f"{hub.url}/nothing"]
         folder = ROOT / "whisper-service"
-        asked = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        asked = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert (asked.returncode, asked.stderr) == (0, "")
 
 

@@ -163,16 +163,17 @@ def test_what_is_said_after_a_text_that_ends_too_early_is_heard_too(
     assert [segment.text for segment in segments] == [" Good morning."] * len(looks)
 
 
-def test_a_text_of_little_more_than_a_second_does_not_stand_for_a_whole_window(
+def test_behind_a_text_of_little_more_than_a_second_the_rest_is_heard_once_more(
     station: Station,
 ) -> None:
+    """It may not stand for a whole window; but over music each look would invent another such text."""
     tokens = station.vocabulary.encode(" Good morning.")
     places = [0, 30, 55, 70][-len(tokens) - 1 :]
     outcome = Outcome(
         tokens=tuple(tokens), alignment=aligned(tokens, places, station.vocabulary.eot)
     )
     _, asked = told(station, 6.0, outcome, without_timestamps=True)
-    assert [seek for seek, _ in asked] == [0, 110, 220, 330]
+    assert [seek for seek, _ in asked] == [0, 110]
 
 
 @pytest.mark.parametrize("without_timestamps", [False, True])

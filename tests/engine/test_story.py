@@ -620,9 +620,15 @@ def test_what_the_vad_would_drop_has_a_language_where_the_vad_is_not_wanted(
     assert found.language is not None
 
 
+@pytest.mark.parametrize("strategy", [{}, {"condition_on_previous_text": True}])
+@pytest.mark.parametrize("file", ["long/en-90s.flac", "short/en-1.wav"])
 def test_what_was_heard_before_a_file_broke_is_told(
-    transcriber: Transcriber, monkeypatch: pytest.MonkeyPatch
+    transcriber: Transcriber,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    strategy: dict[str, Any],
 ) -> None:
+    """Also when it was too little to be sure of its language."""
     whole = Reading.windows
 
     def broken(reading: Reading, parameters: Any) -> Iterator[Window]:
@@ -630,7 +636,7 @@ def test_what_was_heard_before_a_file_broke_is_told(
         raise InvalidAudio("the rest cannot be read")
 
     monkeypatch.setattr(Reading, "windows", broken)
-    told = events(transcriber, "long/en-90s.flac")
+    told = events(transcriber, file, **strategy)
     assert any(isinstance(event, Segment) for event in told)
     last = told[-1]
     assert isinstance(last, Failed)
@@ -825,8 +831,9 @@ def test_a_window_that_fails_is_told_and_harms_nobody_else(
 
     async def everybody() -> list[tuple[str, str]]:
         """All threads are busy until the bad window and another one wait for the next batch."""
-        busy = [asyncio.ensure_future(ask("short/de-2.wav")) for _ in range(station.engine.workers)]
-        for _ in busy:
+        busy = list[asyncio.Future[tuple[str, str]]]()
+        for _ in range(station.engine.workers):
+            busy.append(asyncio.ensure_future(ask("short/de-2.wav")))
             assert await asyncio.to_thread(entered.acquire, timeout=60)
         others = [asyncio.ensure_future(ask(f"short/de-{n}.wav")) for n in (1, 3)]
         while len(station.scheduler._queue) < len(others):  # noqa: ASYNC110 (it tells nobody)

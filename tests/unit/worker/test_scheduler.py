@@ -382,11 +382,14 @@ def test_one_moment_without_memory_does_not_make_batches_small_for_days() -> Non
     place = queue.open("", "interactive")
     executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", 16)])
     assert executor.max_batch_size == 1
-    is_full = False
-    for _ in range(15 * GOOD_STEPS):
-        size = executor.max_batch_size
-        executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", size)])
-    assert executor.max_batch_size == 16
+    for _ in range(3):  # a later moment is not held against it either
+        is_full = False
+        for _ in range(15 * GOOD_STEPS):
+            size = executor.max_batch_size
+            executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", size)])
+        assert executor.max_batch_size == 16
+        is_full = True
+        executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", 16)])
 
 
 def test_what_a_batch_out_of_memory_held_is_free_when_its_halves_run() -> None:

@@ -169,7 +169,11 @@ def _load_everything() -> None:
 
 def _warn_without_filter() -> None:
     """Say once when children will run without a system call filter; an unknown processor or kernel has none."""
-    trial = os.fork()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who started this may have left it ignored
+    try:
+        trial = os.fork()
+    except OSError:
+        return  # there is no room for another process now
     if trial == 0:
         os._exit(0 if refuse_system_calls() else 1)
     _, status = os.waitpid(trial, 0)

@@ -31,7 +31,8 @@ UNHEARD_FRAMES = 200
 models leave the last sentences out at times."""
 LEAST_STEP_FRAMES = 100
 """A window cut by the VAD whose words all stand before this is not gone on with behind them: alignment puts invented
-words there, and a look each for them would take minutes."""
+words there, and a look each for them would take minutes. Text that is invented over music is often little longer:
+after such a step the next one must be of UNHEARD_FRAMES."""
 _QUIET_SECONDS = 0.2
 
 
@@ -74,6 +75,7 @@ async def transcribe_passage(
 ) -> AsyncIterator[tuple[list[Said], int]]:
     """Yield the segments of each look, and the frame up to which the passage is done."""
     seek, heard, reach = 0, 0, FULL_FRAMES
+    was_short = False
     while (sound := await source.read(seek, heard=heard)) is not None:
         prefix, context.prefix = context.prefix, ()
         if sound.frames > reach:
@@ -98,9 +100,11 @@ async def transcribe_passage(
             seek=sound.seek,
             frames=sound.frames,
         )
-        look = _Look(plan, listener, sound, outcome, split, source.end)
+        least = UNHEARD_FRAMES if was_short else LEAST_STEP_FRAMES
+        look = _Look(plan, listener, sound, outcome, split, source.end, least)
         taken = await asyncio.to_thread(look.taken, context.last_speech)
         seek, context.last_speech = taken.next_seek, taken.last_speech
+        was_short = seek - sound.seek < UNHEARD_FRAMES
         if split.has_unfinished or taken.has_left_out:
             heard = seek
         said = list(look.said(taken.drafts))
@@ -151,6 +155,8 @@ class _Look:
     split: Split
     end: int | None
     """Frames in the passage, once that is known."""
+    least_text: int
+    """Frames of text, behind which alone a window cut by the VAD is gone on with when its text has ended."""
 
     @property
     def language(self) -> str:
@@ -219,7 +225,7 @@ class _Look:
             goes_on = frame - begin >= least and (in_order or not vad)
         else:
             rest = begin + self.sound.frames - frame
-            has_text = frame - begin >= LEAST_STEP_FRAMES
+            has_text = frame - begin >= self.least_text
             goes_on = vad and in_order and has_text and rest > UNHEARD_FRAMES
         return frame if goes_on else self.split.next_seek
 

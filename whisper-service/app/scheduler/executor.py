@@ -91,6 +91,8 @@ class Executor(Generic[J, R]):
 
     def _widen(self, good: int) -> None:
         """Try larger batches again once many full ones have gone well."""
+        if good >= self.max_batch_size:
+            self._is_trial = False
         if good < self.max_batch_size or self.max_batch_size == self._most:
             return
         self._good_steps += 1

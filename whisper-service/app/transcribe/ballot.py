@@ -6,7 +6,7 @@ import numpy as np
 
 from ..audio import SAMPLE_RATE
 from ..decoding.listener import Sound
-from ..windows import LONGEST, Window
+from ..windows import FULL_ENOUGH, LONGEST, Window
 
 ENOUGH_SPEECH = 3 * SAMPLE_RATE
 """So much is sure of its language. A cough or a greeting before a long silence is a window too, of which a model
@@ -21,9 +21,10 @@ class Ballot:
 
     @property
     def is_enough(self) -> bool:
-        """Whether its windows hold so much speech that no further one is needed."""
+        """Whether its windows hold so much speech that no further one is needed, or none would be heard."""
         spans = (span for window in self.windows for span in window.speech)
-        return sum(span.length for span in spans) >= ENOUGH_SPEECH
+        size = sum(len(window.samples) for window in self.windows)
+        return sum(span.length for span in spans) >= ENOUGH_SPEECH or size >= FULL_ENOUGH
 
     @property
     def sound(self) -> Sound:

@@ -204,7 +204,15 @@ class Work:
         held: list[tuple[Window, Any]] = []
         votes: list[dict[str, float]] = []
         ballot = Ballot()
-        while (window := await self.reading.next(windows)) is not None:
+        broken: Exception | None = None
+        while broken is None:
+            try:
+                window = await self.reading.next(windows)
+            except Exception as error:
+                broken = error  # what came before is still told
+                continue
+            if window is None:
+                break
             self._count(window)
             if not self._is_language_open:
                 yield window, None
@@ -224,6 +232,8 @@ class Work:
             self._settle_language(votes, is_over=True)
         for pair in [*held, *((window, None) for window in ballot.windows)]:
             yield pair
+        if broken is not None:
+            raise broken
 
     async def _vote(
         self, ballot: Ballot, votes: list[dict[str, float]]

@@ -7,6 +7,7 @@ calls in the standard library of every supported version, so they go through lib
 """
 
 import ctypes
+import errno
 import os
 import platform
 import resource
@@ -70,6 +71,12 @@ def leave_network() -> bool:
     """Move into a network namespace without interfaces; False where that is not permitted."""
     flags = _CLONE_NEWNET if os.geteuid() == 0 else _CLONE_NEWUSER | _CLONE_NEWNET
     return bool(_libc().unshare(flags) == 0)
+
+
+def has_system_call_filter() -> bool:
+    """Whether `refuse_system_calls` can work here; a kernel that has filters misses the one that is not given."""
+    no_filter = _libc().prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, None, 0, 0)
+    return platform.machine() in _REFUSED and no_filter == -1 and ctypes.get_errno() == errno.EFAULT
 
 
 def refuse_system_calls() -> bool:

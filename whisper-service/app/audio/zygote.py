@@ -27,7 +27,13 @@ from typing import Any, NoReturn
 import av.subtitles.stream  # noqa: F401 - libav's wrapper imports it when it first meets a subtitle
 
 from ..errors import Overloaded, ServiceError
-from .confinement import die_with_parent, leave_network, limit_resources, refuse_system_calls
+from .confinement import (
+    die_with_parent,
+    has_system_call_filter,
+    leave_network,
+    limit_resources,
+    refuse_system_calls,
+)
 from .reader import AudioReader
 
 JOB_BYTES = 4096
@@ -167,27 +173,11 @@ def _load_everything() -> None:
         list(reader.blocks())
 
 
-def _warn_without_filter() -> None:
-    """Say once when children will run without a system call filter; an unknown processor or kernel has none."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who started this may have left it ignored
-    try:
-        trial = os.fork()
-    except OSError:
-        return  # there is no room for another process now
-    if trial == 0:
-        os._exit(0 if refuse_system_calls() else 1)
-    _, status = os.waitpid(trial, 0)
-    if status != 0:
-        print(
-            "files are decoded without a system call filter: this kernel or processor has none",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
 def main(control: int) -> None:
     """Serve the parent at the other end of the socket `control` (a file number)."""
-    _warn_without_filter()
+    if not has_system_call_filter():
+        text = "files are decoded without a system call filter: this kernel or processor has none"
+        print(text, file=sys.stderr, flush=True)
     leave_network()
     _load_everything()
     Zygote(socket.socket(fileno=control)).run()

@@ -323,17 +323,10 @@ def test_a_batch_that_is_too_large_is_halved_now_and_from_now_on() -> None:
     assert scheduler.max_batch_size == 2
 
 
-def test_larger_batches_are_tried_again_ever_more_rarely_where_they_fail() -> None:
-    """One request with many hypotheses must not make all later ones slow."""
-    queue, is_small, failures = FairQueue[Clip](), True, 0
-
-    def step(batch: list[Clip]) -> list[str]:
-        nonlocal failures
-        if is_small and len(batch) > 2:
-            failures += 1
-            raise BatchTooLarge
-        return ["text"] * len(batch)
-
+def executor_of(
+    step: Callable[[list[Clip]], list[str]], max_batch_size: int
+) -> tuple[Executor[Clip, str], Callable[[int], None]]:
+    """An executor of these steps, and how to have it run so many batches, each as full as it allows."""
     executor: Executor[Clip, str] = Executor(
         step,
         settle=lambda entry, outcome: None,
@@ -342,15 +335,30 @@ def test_larger_batches_are_tried_again_ever_more_rarely_where_they_fail() -> No
         watchdog=Watchdog(lambda report: None, time.monotonic),
         tell=lambda report: None,
         clock=time.monotonic,
-        max_batch_size=4,
+        max_batch_size=max_batch_size,
     )
-    place = queue.open("", "interactive")
+    place = FairQueue[Clip]().open("", "interactive")
 
     def run(batches: int) -> None:
         for _ in range(batches):
             size = executor.max_batch_size
             executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", size)])
 
+    return executor, run
+
+
+def test_larger_batches_are_tried_again_ever_more_rarely_where_they_fail() -> None:
+    """One request with many hypotheses must not make all later ones slow."""
+    is_small, failures = True, 0
+
+    def step(batch: list[Clip]) -> list[str]:
+        nonlocal failures
+        if is_small and len(batch) > 2:
+            failures += 1
+            raise BatchTooLarge
+        return ["text"] * len(batch)
+
+    executor, run = executor_of(step, 4)
     run(1)
     assert executor.max_batch_size == 2
     run(2000)
@@ -362,34 +370,22 @@ def test_larger_batches_are_tried_again_ever_more_rarely_where_they_fail() -> No
 
 def test_one_moment_without_memory_does_not_make_batches_small_for_days() -> None:
     """Another process had it all: even two windows were too many, and from then on sixteen are not."""
-    queue, is_full = FairQueue[Clip](), True
+    is_full = True
 
     def step(batch: list[Clip]) -> list[str]:
         if is_full and len(batch) > 1:
             raise BatchTooLarge
         return ["text"] * len(batch)
 
-    executor: Executor[Clip, str] = Executor(
-        step,
-        settle=lambda entry, outcome: None,
-        charge=lambda batch, seconds: 0,
-        speed=Speed(1),
-        watchdog=Watchdog(lambda report: None, time.monotonic),
-        tell=lambda report: None,
-        clock=time.monotonic,
-        max_batch_size=16,
-    )
-    place = queue.open("", "interactive")
-    executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", 16)])
+    executor, run = executor_of(step, 16)
+    run(1)
     assert executor.max_batch_size == 1
     for _ in range(3):  # a later moment is not held against it either
         is_full = False
-        for _ in range(15 * GOOD_STEPS):
-            size = executor.max_batch_size
-            executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", size)])
+        run(15 * GOOD_STEPS)
         assert executor.max_batch_size == 16
         is_full = True
-        executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", 16)])
+        run(1)
 
 
 def test_what_a_batch_out_of_memory_held_is_free_when_its_halves_run() -> None:

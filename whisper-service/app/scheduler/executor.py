@@ -91,9 +91,10 @@ class Executor(Generic[J, R]):
 
     def _widen(self, good: int) -> None:
         """Try larger batches again once many full ones have gone well."""
-        if good >= self.max_batch_size:
-            self._is_trial = False
-        if good < self.max_batch_size or self.max_batch_size == self._most:
+        if good < self.max_batch_size:
+            return
+        self._is_trial = False
+        if self.max_batch_size == self._most:
             return
         self._good_steps += 1
         if self._good_steps >= self._enough_steps:

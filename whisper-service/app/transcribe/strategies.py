@@ -154,8 +154,8 @@ class Work:
     def _hears_once(self) -> bool:
         """Whether one vote tells the language, whatever it is.
 
-        Where the first window has that vote alone, it is heard and decoded in one step: a short clip beside a long file waits for one batch,
-        not for two.
+        Where the first window has that vote alone, it is heard and decoded in one step: a short clip
+        beside a long file waits for one batch, not for two.
         """
         options = self.plan.options
         return (

@@ -3,10 +3,13 @@
     python -m tools.micro_model.synthesize FOLDER --clips 50000 --seed 1
 
 `--unseen` makes the evaluation's set: sentences and voices that the training never hears.
+`--matching "fifteen|fifty"` makes practice for what a model confuses: only sentences of which the English
+form has that expression, in all languages; a few such sets beside the others are read like them.
 """
 
 import argparse
 import random
+import re
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
@@ -23,7 +26,9 @@ SHORTEST, LONGEST = SAMPLE_RATE // 5, SAMPLE_RATE * 12
 PER_FILE = 5000
 
 
-def make_set(path: Path, clips: int, seed: int, *, unseen: bool = False) -> None:
+def make_set(
+    path: Path, clips: int, seed: int, *, unseen: bool = False, matching: str = ""
+) -> None:
     """Speak sentences and write them as one set, each language in turn."""
     rng = random.Random(seed)
     made: list[Clip] = []
@@ -31,7 +36,7 @@ def make_set(path: Path, clips: int, seed: int, *, unseen: bool = False) -> None
     size = 0
     while len(made) < clips:
         texts = draw(rng)
-        if is_unseen(texts) != unseen:
+        if is_unseen(texts) != unseen or not re.search(matching, texts["en"]):
             continue
         language = LANGUAGES[len(made) % len(LANGUAGES)]
         speech = speak(texts[language], language, rng, unheard=unseen)
@@ -57,6 +62,9 @@ def main() -> None:
     parser.add_argument(
         "--unseen", action="store_true", help="the evaluation's sentences and voices"
     )
+    parser.add_argument(
+        "--matching", default="", metavar="REGEX", help="only sentences with it in their English"
+    )
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     files = -(-arguments.clips // PER_FILE)
@@ -64,11 +72,12 @@ def main() -> None:
     sizes = [min(PER_FILE, arguments.clips - PER_FILE * index) for index in range(files)]
     seeds = [arguments.seed * 1000 + index for index in range(files)]
     with ProcessPoolExecutor() as pool:
-        list(pool.map(_make, names, sizes, seeds, repeat(arguments.unseen)))
+        kinds = repeat(arguments.unseen), repeat(arguments.matching)
+        list(pool.map(_make, names, sizes, seeds, *kinds))
 
 
-def _make(path: Path, clips: int, seed: int, unseen: bool) -> None:
-    make_set(path, clips, seed, unseen=unseen)
+def _make(path: Path, clips: int, seed: int, unseen: bool, matching: str) -> None:
+    make_set(path, clips, seed, unseen=unseen, matching=matching)
 
 
 if __name__ == "__main__":

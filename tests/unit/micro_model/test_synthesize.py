@@ -74,6 +74,15 @@ def test_what_the_training_hears_and_what_the_evaluation_hears_are_apart(
     assert all(is_unseen({"en": english}) for english in unseen)
 
 
+def test_practice_has_only_what_is_asked_for_in_every_language(
+    voice: Voice, tmp_path: Path
+) -> None:
+    synthesize.make_set(tmp_path / "set", clips=12, seed=3, matching="fifteen|fifty")
+    made = [clip for clip, _ in load_set(tmp_path / "set")]
+    assert {"fifteen" in clip.english or "fifty" in clip.english for clip in made} == {True}
+    assert [clip.language for clip in made] == ["en", "de", "fr", "es"] * 3
+
+
 def test_speech_of_an_unlikely_length_is_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

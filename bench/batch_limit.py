@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from app.decoding.plan import vad_options
 from app.decoding.station import Station
-from app.engine import FRAMES, Mel
+from app.mel import FULL_FRAMES, Mel
 from app.mel import log_mel
 from app.windows import cut_windows
 from app.wire import VadParameters
@@ -140,7 +140,7 @@ def bare(station: Station, mels: Sequence[Mel]) -> None:
                 [token for token in results[n].sequences_ids[0] if token < vocabulary.eot]
                 for n in members
             ]
-            engine.align(encoded, members, start, texts, [FRAMES] * len(members))
+            engine.align(encoded, members, start, texts, [FULL_FRAMES] * len(members))
 
     with ThreadPoolExecutor(engine.workers) as pool:
         list(pool.map(run, _groups(mels, engine.max_batch_size)))

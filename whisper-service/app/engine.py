@@ -24,18 +24,14 @@ from typing import Any
 
 import ctranslate2
 import numpy as np
-import numpy.typing as npt
 
 from .heads import with_own_heads
+from .mel import FULL_FRAMES, Mel
 from .settings import Settings
 from .shape import read_shape
 
 log = logging.getLogger(__name__)
 
-Mel = npt.NDArray[np.float32]
-
-FRAMES = 3000
-"""Mel frames of 10 ms in a full window."""
 LEAST_ALIGNED_FRAMES = 2
 """CTranslate2 finds no path at all in less: alignment is in frames of 20 ms."""
 UNLOAD_WAIT_SECONDS = 0.01
@@ -226,7 +222,7 @@ class Engine:
         return clock() - began
 
     def _silent_pass(self) -> None:
-        silence = np.zeros((self.mels, FRAMES), np.float32)
+        silence = np.zeros((self.mels, FULL_FRAMES), np.float32)
         start = [50258, 50259, 50359] if self.multilingual else [50257]
         view, _ = self.encode([silence], [None])
         if self.multilingual:
@@ -235,7 +231,7 @@ class Engine:
         [result] = self.generate(view, [start], beam_size=5, max_length=most, return_scores=True)
         if math.isnan(result.scores[0]):  # as some devices answer in float16
             raise RuntimeError("its numbers overflow")
-        self.align(view, [0], start, [[*result.sequences_ids[0], 11][:1]], [FRAMES])
+        self.align(view, [0], start, [[*result.sequences_ids[0], 11][:1]], [FULL_FRAMES])
 
     # --- single calls ---------------------------------------------------------------------------
 

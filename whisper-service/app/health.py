@@ -13,7 +13,7 @@ router = APIRouter()
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"model": Health}})
 async def health(request: Request, response: Response) -> Health:
-    """200 once a model serves, 503 before."""
+    """200 while a model serves and none has stalled, else 503."""
     models: Models = request.app.state.models
     state = models.health()
     response.status_code = 200 if state.status == "ok" else 503

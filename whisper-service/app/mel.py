@@ -14,9 +14,12 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from .audio import SAMPLE_RATE, Samples
 
 N_FFT = 400
-HOP = 160
+FRAME_SAMPLES = 160
 """Samples from one mel frame to the next: 10 ms."""
+FRAMES_PER_SECOND = SAMPLE_RATE // FRAME_SAMPLES
 WINDOW_SECONDS = 30.0
+FULL_FRAMES = round(WINDOW_SECONDS * FRAMES_PER_SECOND)
+"""Mel frames of a window of 30 s."""
 _FLOOR = 1e-10
 _SLAB = 200
 """Frames transformed at once: their numbers fit into a processor's cache."""
@@ -28,7 +31,7 @@ Mel = npt.NDArray[np.float32]
 def log_mel(samples: Samples, n_mels: int, seconds: float = WINDOW_SECONDS) -> Mel:
     """Return the log-mel spectrogram of `samples` padded with silence to `seconds`.
 
-    The shape is (n_mels, seconds * 100). ValueError when there are more samples than that, since a
+    The shape is (n_mels, seconds * FRAMES_PER_SECOND). ValueError when there are more samples than that, since a
     window that is cut silently loses words.
     """
     size = round(seconds * SAMPLE_RATE)
@@ -40,8 +43,8 @@ def log_mel(samples: Samples, n_mels: int, seconds: float = WINDOW_SECONDS) -> M
     padded[: N_FFT // 2] = padded[N_FFT : N_FFT // 2 : -1]
     padded[-N_FFT // 2 :] = padded[-N_FFT // 2 - 2 : -N_FFT - 2 : -1]
 
-    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[:-1:HOP]
-    spoken = min(len(frames), (len(samples) + N_FFT // 2) // HOP + 1)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[:-1:FRAME_SAMPLES]
+    spoken = min(len(frames), (len(samples) + N_FFT // 2) // FRAME_SAMPLES + 1)
     mel = np.full((n_mels, len(frames)), _FLOOR, np.float32)
     for start in range(0, spoken, _SLAB):
         end = min(start + _SLAB, spoken)

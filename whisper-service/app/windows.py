@@ -18,8 +18,7 @@ from .vad import FRAME, Span, SpeechProbabilities, SpeechSpans, VadOptions
 LONGEST = 30 * SAMPLE_RATE
 """Samples in the longest window: what Whisper was trained on."""
 FULL_ENOUGH = 20 * SAMPLE_RATE
-"""From here on a window may end at the longest pause that is left. Fuller windows are a tenth fewer; they
-cost an earlier micro words (19.8 to 20.9 % wrong against 18.6 %), and today's neither costs nor saves them."""
+"""From here on a window may end at the longest pause that is left. Fuller windows are a tenth fewer, and no more accurate."""
 LEAST = 10 * SAMPLE_RATE
 """Shortest window that is cut off before speech is cut in two."""
 TAIL = 5 * SAMPLE_RATE

@@ -1,7 +1,7 @@
 """Sound as the rest of the worker knows it: float32, mono, 16 kHz, in blocks of a few seconds.
 
-Whatever a client sends is bytes from a stranger until `AudioReader` has made samples of it. It is the
-only place that touches libav.
+Whatever a client sends is bytes from a stranger until `AudioReader` has made samples of it. No other
+package touches libav.
 """
 
 from .cage import Cage

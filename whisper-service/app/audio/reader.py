@@ -93,7 +93,7 @@ class AudioReader(Closing):
         told = self.duration or 0.0
         if self._header.is_certain:
             return told > self._max_seconds
-        # To count takes most of a second for hours, which no file waits for that is told to be well below.
+        # To count the packets of hours takes most of a second: a file said to be well below the limit does not wait for it.
         return told > WORTH_COUNTING * self._max_seconds and holds_more(file, self._max_seconds)
 
     def _samples(self) -> Iterator[Samples]:

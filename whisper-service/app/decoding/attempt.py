@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ..mel import Mel
+from ..mel import FRAMES_PER_SECOND, Mel
 from .language import HeardLanguage
 
 
@@ -80,11 +80,11 @@ class Attempt:
     @property
     def audio_seconds(self) -> float:
         """What the attempt costs in the queue's fairness."""
-        return max(1.0, self.frames / 100)
+        return max(1.0, self.frames / FRAMES_PER_SECOND)
 
     @property
     def is_whole(self) -> bool:
-        """Whether the window is decoded, and encoded where a step for its language has not; other steps take less."""
+        """Whether this step decodes the window (and encodes it, unless its language step has); others are cheaper."""
         return self.recipe.kind == "decode"
 
     def again(self, temperature: float, encoded: Any) -> "Attempt":

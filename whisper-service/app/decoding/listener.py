@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ..audio import Samples
-from ..mel import log_mel
+from ..mel import FRAME_SAMPLES, FRAMES_PER_SECOND, log_mel
 from ..scheduler import Lane
 from .attempt import Attempt, Outcome, Recipe
 from .ladder import best_of_the_failed
@@ -17,7 +17,6 @@ from .plan import Plan
 from .step import Step
 from .vocabulary import Vocabulary
 
-FRAME_SAMPLES = 160
 CLEAR_PROBABILITY = 0.5
 """A window that is in another language with more than this has switched."""
 
@@ -168,15 +167,15 @@ class Listener:
     async def _attempt(self, sound: Sound, plan: Plan, *, recipe: Recipe) -> Attempt:
         frames = plan.window_frames(sound.frames) if sound.is_whole else plan.recipe.frames
         mels = self._step.engine.mels
-        mel = await asyncio.to_thread(log_mel, sound.samples, mels, frames / 100)
-        begin = sound.seek / 100 if sound.start is None else sound.start
+        mel = await asyncio.to_thread(log_mel, sound.samples, mels, frames / FRAMES_PER_SECOND)
+        begin = sound.seek / FRAMES_PER_SECOND if sound.start is None else sound.start
         return Attempt(
             recipe=replace(recipe, frames=frames),
             mel=mel,
             prompt=(),
             start=(),
             frames=sound.frames,
-            description=f"{self._name}, {begin:.1f} to {begin + sound.frames / 100:.1f} s",
+            description=f"{self._name}, {begin:.1f} to {begin + sound.frames / FRAMES_PER_SECOND:.1f} s",
             thresholds=plan.thresholds,
             encoded=sound.encoded,
         )

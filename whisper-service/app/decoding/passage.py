@@ -16,11 +16,12 @@ from typing import Protocol
 import numpy as np
 
 from ..audio import SAMPLE_RATE, Samples
+from ..mel import FRAME_SAMPLES, FRAMES_PER_SECOND, FULL_FRAMES
 from .attempt import Outcome
-from .listener import FRAME_SAMPLES, Listener, Sound
-from .plan import FULL_FRAMES, Plan
+from .listener import Listener, Sound
+from .plan import Plan
 from .sentences import split_sentences
-from .timestamps import FRAMES_PER_SECOND, Draft, Split, TimedWord, split_by_timestamps
+from .timestamps import Draft, Split, TimedWord, split_by_timestamps
 from .vocabulary import PROMPT_TOKENS
 from .words import add_words, aligned_words, is_anomalous, tidy
 
@@ -156,7 +157,7 @@ class _Look:
     end: int | None
     """Frames in the passage, once that is known."""
     least_text: int
-    """Frames of text, behind which alone a window cut by the VAD is gone on with when its text has ended."""
+    """Frames that the text must cover before the rest of a window cut by the VAD is heard once more."""
 
     @property
     def language(self) -> str:
@@ -251,31 +252,36 @@ class _Look:
         for n, draft in enumerate(drafts):
             if not draft.words:
                 continue
-            if is_anomalous(draft):
-                after = next((other for other in drafts[n + 1 :] if other.words), None)
-                after_start = begin + self.sound.frames / FRAMES_PER_SECOND
-                if after is not None and after.words:
-                    after_start = after.words[0].start
-                silence_before = (
-                    draft.start - spoken_until > threshold
-                    or (draft.start < threshold and not self.plan.vad)
-                    or draft.start - begin < 2.0
-                )
-                silence_after = (
-                    after_start - draft.end > threshold
-                    or is_anomalous(after)
-                    or window_end - draft.end < 2.0
-                )
-                if silence_before and silence_after:
-                    at = round(max(begin + 1, draft.start) * FRAMES_PER_SECOND)
-                    if (
-                        self.end is not None
-                        and self.end / FRAMES_PER_SECOND - draft.end < threshold
-                    ):
-                        at = self.end
-                    return drafts[:n], at
+            after = next((other for other in drafts[n + 1 :] if other.words), None)
+            silence_before = (
+                draft.start - spoken_until > threshold
+                or (draft.start < threshold and not self.plan.vad)
+                or draft.start - begin < 2.0
+            )
+            if (
+                is_anomalous(draft)
+                and silence_before
+                and self._ends_in_silence(draft, after, threshold, window_end)
+            ):
+                at = round(max(begin + 1, draft.start) * FRAMES_PER_SECOND)
+                if self.end is not None and self.end / FRAMES_PER_SECOND - draft.end < threshold:
+                    at = self.end
+                return drafts[:n], at
             spoken_until = draft.end
         return drafts, None
+
+    def _ends_in_silence(
+        self, draft: Draft, after: Draft | None, threshold: float, window_end: float
+    ) -> bool:
+        """Whether silence follows a draft, or only what looks invented too."""
+        after_start = (self.sound.seek + self.sound.frames) / FRAMES_PER_SECOND
+        if after is not None and after.words:
+            after_start = after.words[0].start
+        return (
+            after_start - draft.end > threshold
+            or is_anomalous(after)
+            or window_end - draft.end < 2.0
+        )
 
     def _settle_times(self, drafts: Sequence[Draft], next_seek: int) -> None:
         """Keep words in order, inside the sound, and before those of the next look."""

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from ..errors import InvalidRequest
+from ..mel import FULL_FRAMES
 from ..settings import Settings
 from ..vad import VadOptions
 from ..wire import Options, VadParameters
@@ -12,12 +13,10 @@ from .ladder import temperatures
 from .language import ENGLISH_ONLY, choose_language
 from .vocabulary import PREFIX_TOKENS, PROMPT_TOKENS, Vocabulary
 
-FULL_FRAMES = 3000
-"""Mel frames of a window of 30 s."""
 BUCKETS = (1000, 1500, 2000)
 """Window lengths of the adaptive window, in frames; few, so that short clips share batches."""
 HINT_CHARACTERS = 10_000
-"""More of a prompt than its tokens can hold that count; a book of them would hold up other requests."""
+"""Of a hint that are made into tokens, more than those that count can hold: a whole book would hold up other requests."""
 _FIRST, _LAST = slice(HINT_CHARACTERS), slice(-HINT_CHARACTERS, None)
 MARGIN_FRAMES = 200
 """Silence that stays behind the audio in an adaptive window."""

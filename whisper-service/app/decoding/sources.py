@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from ..audio import SAMPLE_RATE, Samples
+from ..mel import FRAME_SAMPLES, FRAMES_PER_SECOND, FULL_FRAMES
 from ..windows import Window
-from .listener import FRAME_SAMPLES, Sound
-from .plan import FULL_FRAMES
+from .listener import Sound
 
 WINDOW_SAMPLES = FULL_FRAMES * FRAME_SAMPLES
 LEAST_SPEECH_SECONDS = 0.5
@@ -35,11 +35,11 @@ class WindowSource:
         if seek and self._speech_after(seek) <= least:
             return None
         encoded = None if seek else self._encoded
-        start = self._window.time(seek / 100)
+        start = self._window.time(seek / FRAMES_PER_SECOND)
         return Sound(samples, seek, is_whole=not seek, start=start, encoded=encoded)
 
     def _speech_after(self, seek: int) -> float:
-        begin = self._window.time(seek / 100) * SAMPLE_RATE
+        begin = self._window.time(seek / FRAMES_PER_SECOND) * SAMPLE_RATE
         inside = sum(max(0.0, span.end - max(span.start, begin)) for span in self._window.speech)
         return inside / SAMPLE_RATE
 

@@ -15,8 +15,9 @@ import numpy as np
 from faster_whisper.tokenizer import Tokenizer
 from numpy.typing import NDArray
 
+from ..mel import FRAMES_PER_SECOND
 from .attempt import Alignment
-from .timestamps import FRAMES_PER_SECOND, Draft, TimedWord
+from .timestamps import Draft, TimedWord
 
 PREPENDED = "\"'“¿([{-"
 """Punctuation that belongs to the word after it."""

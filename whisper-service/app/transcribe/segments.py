@@ -11,6 +11,7 @@ from ..decoding.plan import Plan
 from ..decoding.sentences import PAUSE_SECONDS, split_draft
 from ..decoding.timestamps import TimedWord
 from ..decoding.vocabulary import Vocabulary
+from ..mel import FRAMES_PER_SECOND
 from ..vad import Span
 from ..windows import Window
 from ..wire import Segment, TokenLogprob, Word
@@ -117,7 +118,7 @@ def wire_segment(
         start, end = clock.segment(draft.start, draft.end)
     return Segment(
         id=number,
-        seek=round(clock.time(draft.seek / 100) * 100),
+        seek=round(clock.time(draft.seek / FRAMES_PER_SECOND) * FRAMES_PER_SECOND),
         start=_floor_to_ms(start),
         end=_floor_to_ms(end),
         text=said.text,

@@ -12,7 +12,7 @@ EVERY_SECONDS = 5.0
 async def signs_of_life(items: AsyncIterator[T]) -> AsyncGenerator[T | None, None]:
     """Pass items on; None whenever there was none for EVERY_SECONDS."""
     while True:
-        coming = asyncio.ensure_future(_anext(items))
+        coming = asyncio.ensure_future(next_or_none(items))
         try:
             while not (await asyncio.wait({coming}, timeout=EVERY_SECONDS))[0]:
                 yield None
@@ -26,5 +26,6 @@ async def signs_of_life(items: AsyncIterator[T]) -> AsyncGenerator[T | None, Non
         yield item
 
 
-async def _anext(items: AsyncIterator[T]) -> T | None:
+async def next_or_none(items: AsyncIterator[T]) -> T | None:
+    """Return the next item, None behind the last."""
     return await anext(items, None)

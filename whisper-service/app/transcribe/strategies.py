@@ -18,11 +18,13 @@ from ..decoding.listener import Listener
 from ..decoding.passage import Context, Said, transcribe_passage
 from ..decoding.plan import Plan
 from ..decoding.sources import FileSource, WindowSource
+from ..mel import FRAMES_PER_SECOND
 from ..scheduler import Lane
 from ..windows import Window
 from .ballot import Ballot
 from .reading import Reading
 from .segments import Clock
+from .signs import next_or_none
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Work:
         context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix)
         clock = Clock()
         async for said, seek in transcribe_passage(source, self.listener, self.plan, context):
-            yield Done(said, clock, seek / 100)
+            yield Done(said, clock, seek / FRAMES_PER_SECOND)
 
     async def _in_turn(self, windows: Iterator[Window]) -> AsyncGenerator[Done, None]:
         context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix)
@@ -99,7 +101,7 @@ class Work:
         broken: Exception | None = None
         while True:
             if reading is None and not is_over and len(pending) < self.lane.look_ahead:
-                reading = self._own(asyncio.ensure_future(_next(coming)))
+                reading = self._own(asyncio.ensure_future(next_or_none(coming)))
             if reading is None and not pending:
                 if broken is not None:
                     raise broken
@@ -170,16 +172,18 @@ class Work:
             async for pair in self._with_language(windows):
                 yield pair
             return
-        ballot, rest = Ballot(), windows
+        ballot = Ballot()
+        broken: Exception | None = None
         try:
             while not ballot.is_enough and (window := await self.reading.next(windows)) is not None:
                 ballot.windows.append(window)
         except Exception as error:
-            rest = _raising(error)  # what came before is still told
-        rest = chain(ballot.windows, rest)
+            broken = error  # what came before is still told
         tells = self._from_first_window if len(ballot.windows) < 2 else self._with_language
-        async for pair in tells(rest):
+        async for pair in tells(chain(ballot.windows, windows)):
             yield pair
+        if broken is not None:
+            raise broken
 
     async def _from_first_window(
         self, windows: Iterator[Window]
@@ -252,15 +256,6 @@ class Work:
 
 def _votes(heard: list[Outcome]) -> list[dict[str, float]]:
     return [outcome.languages for outcome in heard]
-
-
-def _raising(error: Exception) -> Iterator[Window]:
-    raise error
-    yield
-
-
-async def _next(items: AsyncIterator[tuple[Window, Any]]) -> tuple[Window, Any] | None:
-    return await anext(items, None)
 
 
 def _failure(task: asyncio.Task[Any]) -> Exception | None:

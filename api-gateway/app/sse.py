@@ -1,7 +1,7 @@
 """Server-sent events as OpenAI's SDKs read them.
 
-Each event is one `data:` line with JSON and a blank line; signs of life are comments, since the SDKs
-break on `id:`, `retry:` and events without data.
+Each event is one `data:` line with JSON and a blank line; signs of life are comments in front of it, since
+the SDKs break on `id:`, `retry:` and events without data.
 """
 
 import asyncio
@@ -25,8 +25,11 @@ def data(event: object) -> str:
 
 
 def comment(text: str) -> str:
-    """What clients skip and proxies count as traffic."""
-    return f": {text}\n\n"
+    """What clients skip and proxies count as traffic: a line above the next event.
+
+    Not a block of its own: OpenAI's SDK for Go before 3.43 takes each blank line for the end of an event.
+    """
+    return f": {text}\n"
 
 
 class EventStream(StreamingResponse):

@@ -4,6 +4,7 @@ The numbers in a name are lines of the list in docs/conformance.md.
 """
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -34,12 +35,13 @@ def stream(gateway: Running, file: bytes = b"sound", **fields: str) -> requests.
 
 
 def blocks(answer: requests.Response) -> Iterator[str]:
-    """The stream cut at blank lines, as it arrives."""
+    """Comments, of a line each, and events, which a blank line ends, as they arrive."""
     waiting = ""
     for piece in answer.iter_content(chunk_size=None):
         waiting += piece.decode()
-        *whole, waiting = waiting.split("\n\n")
-        yield from whole
+        while block := re.match(r"(:.*)\n|(data: .*)\n\n", waiting):
+            waiting = waiting[block.end() :]
+            yield block[1] or block[2]
     assert waiting == "", "a stream ends on a blank line"
 
 
@@ -218,6 +220,20 @@ def test_progress_travels_in_comments_unless_it_is_asked_for(gateway: Running) -
     assert told[0] in asked
 
 
+def test_every_blank_line_ends_an_event(gateway: Running) -> None:
+    """OpenAI's SDK for Go before 3.43 parses what came before each of them, and a comment leaves nothing."""
+    data = b""
+    for line in stream(gateway, DE2.read_bytes()).content.splitlines():
+        if line.startswith(b"data: "):
+            data = line
+        elif line == b"":
+            assert data, "an event without data"
+            data = b""
+        else:
+            assert line.startswith(b":")
+    assert data == b""
+
+
 def test_a_silent_worker_is_bridged_by_comments_that_no_client_sees() -> None:
     spoken = threading.Event()
     with played(STARTED, spoken, SEGMENT, FINISHED, keep_alive_seconds=0.01) as (_, gateway):
@@ -237,9 +253,9 @@ def test_a_silent_worker_is_bridged_by_comments_that_no_client_sees() -> None:
 
 @contextmanager
 def impatient_proxy(gateway: Running, idle_seconds: float) -> Iterator[Running]:
-    """Passes bytes on, and cuts a connection on which none came back for so long after an event.
+    """Passes bytes on, and cuts a connection on which none came back for so long after a comment.
 
-    Before the first event it waits: only the silences of a stream are to be short, not its way here.
+    Before the first one it waits: only the silences of a stream are to be short, not its way here.
     """
     address = urlsplit(gateway.url)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -248,7 +264,7 @@ def impatient_proxy(gateway: Running, idle_seconds: float) -> Iterator[Running]:
         try:
             while piece := server.recv(65_536):
                 client.sendall(piece)
-                if b"\n\n" in piece:
+                if b"\n: " in piece:
                     server.settimeout(idle_seconds)
         except OSError:
             pass

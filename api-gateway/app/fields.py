@@ -93,7 +93,7 @@ class Fields:
                 raise InvalidRequest(f"'{name}' has more than {MAX_ITEMS} items", param=name)
             if keys:
                 items.append(value)
-            elif value.startswith("["):
+            elif value.lstrip().startswith("["):
                 items += _json_list(name, value)
             else:
                 items += value.split(separator) if separator else [value]
@@ -133,6 +133,7 @@ def _json_list(name: str, value: str) -> list[str]:
 
 
 def _json_object(name: str, value: str) -> str | dict[str, Any] | None:
+    value = value.strip()
     if value == "null":
         return None
     if not value.startswith("{"):

@@ -135,16 +135,19 @@ class OpenAIForm:
             "include": logprobs and response_format != "json",
             "progress": progress and not stream,
             "task": self.task == "translate" and fields.text("task") is not None,
-            "initial_prompt": fields.text("prompt") and fields.text("initial_prompt"),
-            "keywords": fields.text("hotwords") and fields.texts("keywords"),
             **dict.fromkeys(style.model_fields_set, response_format not in SUBTITLES),
             **dict.fromkeys(_check_speakers(fields), True),
         }
         logprobs = logprobs and response_format == "json"
         options = _options(fields, self.task, logprobs)
         in_vain["logprobs"] = options.logprobs and response_format != "json" and not stream
-        if (timed and "word" in granularities) or response_format in SUBTITLES:
+        in_vain |= _outdone(fields, options)
+        if response_format in SUBTITLES:
             options = with_words(options, style)
+        elif timed and "word" in granularities:
+            declined = "word_timestamps" in options.model_fields_set and not options.word_timestamps
+            in_vain["word_timestamps"] = declined
+            options = options.model_copy(update={"word_timestamps": True})
         elif timed and options.word_timestamps:
             granularities = [*(granularities or ["segment"]), "word"]
         else:
@@ -201,6 +204,19 @@ def _options(fields: Fields, task: Task, logprobs: bool) -> Options:
     return read_options({name: value for name, value in given.items() if value is not None})
 
 
+def _outdone(fields: Fields, options: Options) -> dict[str, Any]:
+    """Which fields have no effect beside others, by name."""
+    strategy = fields.mapping("chunking_strategy")
+    is_tuned = isinstance(strategy, dict) and strategy.keys() - {"type"}
+    is_outdone = options.vad_filter is False or (is_tuned and fields.mapping("vad_parameters"))
+    return {
+        "initial_prompt": fields.text("prompt") and fields.text("initial_prompt"),
+        "keywords": fields.text("hotwords") and fields.texts("keywords"),
+        "chunking_strategy": strategy is not None and is_outdone,
+        "languages": options.language and options.languages and not options.multilingual,
+    }
+
+
 def _server_vad(fields: Fields) -> ServerVad | None:
     name = "chunking_strategy"
     match fields.mapping(name):
@@ -211,10 +227,9 @@ def _server_vad(fields: Fields) -> ServerVad | None:
         case str():
             message = "chunking_strategy must be auto, server_vad or an object"
             raise InvalidRequest(message, param=name)
-        case dict() as given if "type" not in given:
-            raise MissingField("chunking_strategy has no type", param=name)
         case given:
-            return _validated(ServerVad, given, name)
+            # OpenAI asks for the type, yet there is no other one, and async-openai (Rust) sends none.
+            return _validated(ServerVad, {"type": "server_vad"} | given, name)
 
 
 def _style(fields: Fields) -> SubtitleStyle:

@@ -294,7 +294,7 @@ def test_a_request_id_is_kept_when_it_is_sane_and_replaced_when_it_is_not(servic
     [
         ("/transcribe/{model}", {"403"}),
         ("/v1/audio/transcriptions", {"501"}),
-        ("/v1/audio/translations", {"501"}),
+        ("/v1/audio/translations", set()),
     ],
 )
 def test_the_openapi_page_documents_every_field_and_every_error_with_an_example(
@@ -312,6 +312,26 @@ def test_the_openapi_page_documents_every_field_and_every_error_with_an_example(
     assert "$ref" not in str(form)
     assert schema["components"]["securitySchemes"]
     assert gateway.get("/docs").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "statuses"),
+    [
+        ("/v1/models", {"200", "401", "502", "503", "504"}),
+        ("/v1/models/{name}", {"200", "401", "404", "502", "503", "504"}),
+    ],
+)
+def test_the_openapi_page_documents_the_errors_of_the_models(
+    gateway: Running, path: str, statuses: set[str]
+) -> None:
+    route = gateway.get("/openapi.json").json()["paths"][path]["get"]
+    assert set(route["responses"]) == statuses | {"default"}
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/audio/translations"])
+def test_the_openapi_page_has_every_kind_of_answer(gateway: Running, path: str) -> None:
+    answer = gateway.get("/openapi.json").json()["paths"][path]["post"]["responses"]["200"]
+    assert set(answer["content"]) == {"application/json", "text/plain", "text/event-stream"}
 
 
 @pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/audio/translations"])

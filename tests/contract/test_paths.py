@@ -32,7 +32,14 @@ def test_models_and_probes_are_found_with_a_slash(gateway: Running, worker: Runn
             assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing/", "/transcribe/micro//", "/v1/models//"])
+@pytest.mark.parametrize("path", ["//v1/models", "/v1//models", "/v1/models//", "/v1///models/"])
+def test_several_slashes_are_as_one(gateway: Running, path: str) -> None:
+    """A base URL that ends in one, and a path that begins with one."""
+    assert gateway.get(path, key=KEY).json() == gateway.get("/v1/models", key=KEY).json()
+    assert requests.get(gateway.url + path, timeout=60).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/", "//", "/nothing/", "/v1/models//other"])
 def test_other_paths_stay_unknown(gateway: Running, path: str) -> None:
     answer = requests.post(
         gateway.url + path,

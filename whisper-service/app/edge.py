@@ -142,19 +142,20 @@ class Bugs:
             await error_response(bug)(scope, receive, send)
 
 
-class TrailingSlash:
-    """ASGI middleware: one slash at the end of a path is as none.
+class Slashes:
+    """ASGI middleware: several slashes in a path are as one, and those at its end as none.
 
-    Starlette would redirect, before any key is asked for and with the upload sent twice, or take
-    the slash for a part of a model's name.
+    Clients join a base URL that ends in a slash to a path that begins with one. For a slash at the end
+    Starlette would redirect, before any key is asked for and with the upload sent twice, or take it
+    for a part of a model's name.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != "/":
-            scope = {**scope, "path": scope["path"].removesuffix("/")}
+        if scope["type"] == "http":
+            scope = {**scope, "path": re.sub("/+", "/", scope["path"]).rstrip("/") or "/"}
         await self.app(scope, receive, send)
 
 
@@ -347,10 +348,9 @@ def install_edge(app: FastAPI) -> None:
     @app.exception_handler(ClientGone)
     async def on_client_gone(request: Request, error: Exception) -> Response:
         # Nobody reads this answer; 499 is the log's usual name for it.
-        log.info("%s client left", request.state.request_id)
         return Response(status_code=499)
 
     app.router.redirect_slashes = False
     app.user_middleware.append(Middleware(Bugs))  # innermost, whatever is or will be added
     app.add_middleware(Edge)
-    app.add_middleware(TrailingSlash)  # outermost
+    app.add_middleware(Slashes)  # outermost

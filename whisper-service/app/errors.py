@@ -192,3 +192,21 @@ def error_headers(error: ServiceError) -> dict[str, str]:
     if error.retryable is not None:
         headers["x-should-retry"] = str(error.retryable).lower()
     return headers
+
+
+OF_A_FILE = (
+    InvalidRequest("beam_size: Input should be less than or equal to 20", param="beam_size"),
+    UnknownParameter("Unknown parameter: 'colour'", param="colour"),
+    InvalidAudio("The file is empty", param="file"),
+    AudioTooShort("The audio is shorter than 0.1 seconds", param="file"),
+    UnsupportedMedia("The file is not audio or video in a format that is taken", param="file"),
+    RequestTimeout("The request took too long to arrive"),
+    FileTooLarge("The upload is larger than the limit of 1073741824 bytes", param="file"),
+    AudioTooLong("The audio is longer than 14400 seconds", param="file"),
+    ServiceError("Internal server error"),
+    Overloaded("The queue is full", retry_after=8),
+    ModelPending("The model 'large-v3' is still loading", retry_after=10),
+    ModelUnavailable("The model 'large-v3' could not be loaded", param="model"),
+    StorageFull("The server has no room left for uploads"),
+)
+"""What a request with a file may meet at either service: the examples of the OpenAPI pages."""

@@ -113,7 +113,8 @@ LANGUAGES: dict[str, str] = {}
 """English name by Whisper's code."""
 
 _SPELLINGS: dict[str, str] = {
-    # Other names in use: those of the reference implementation, and ISO 639-1's own code of Javanese.
+    # Other names in use: those of the reference implementation, ISO 639-1's own code of Javanese, and the
+    # codes that Java before 17 and Android still have for Hebrew, Indonesian and Yiddish.
     "burmese": "my",
     "valencian": "ca",
     "flemish": "nl",
@@ -128,6 +129,9 @@ _SPELLINGS: dict[str, str] = {
     "mandarin": "zh",
     "norwegian nynorsk": "nn",
     "jv": "jw",
+    "iw": "he",
+    "in": "id",
+    "ji": "yi",
     "nb": "no",
     "cmn": "zh",
     "fil": "tl",

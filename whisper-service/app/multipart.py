@@ -5,6 +5,7 @@ The worker owns this file; the gateway holds a byte-for-byte copy, checked by a 
 """
 
 import asyncio
+import codecs
 import errno
 import os
 from collections import deque
@@ -25,6 +26,8 @@ MAX_LONG_FIELD_BYTES = 16 * 1024 * 1024
 LARGEST_FIELDS = 4
 """How many of the largest fields a request may have, or so much in smaller ones: they are held in memory."""
 MAX_PARTS = 1000
+CHARSETS = frozenset({"iso8859-1", "iso8859-15", "cp1252", "utf-16"})
+"""That are read beside UTF-8 where a part declares them, as Apache's HTTP client for Java does of Latin-1."""
 PIECE_BYTES = 256 * 1024
 WRITE_BYTES = 1024 * 1024
 
@@ -35,6 +38,8 @@ class Part:
 
     name: str
     filename: str | None
+    charset: str
+    """Python's name of what its text is written in."""
     pieces: AsyncIterator[bytes]
     room: dict[int, int]
     """By how large a field may be: what may still come of the request's fields of that kind, in bytes."""
@@ -47,7 +52,7 @@ class Part:
     async def text(self, max_bytes: int = MAX_FIELD_BYTES) -> str:
         """The whole value of a field.
 
-        Raises InvalidRequest when it is too large, alone or with those before it, or not UTF-8.
+        Raises InvalidRequest when it is too large, alone or with those before it, or not in its charset.
         """
         together = LARGEST_FIELDS * max_bytes
         self.room.setdefault(max_bytes, together)
@@ -62,9 +67,10 @@ class Part:
                 message = f"The fields are larger than {together} bytes together"
                 raise InvalidRequest(message, param=self.name)
         try:
-            return value.decode()
+            return value.decode(self.charset)
         except UnicodeDecodeError as exc:
-            raise InvalidRequest(f"The field '{self.name}' is not UTF-8", param=self.name) from exc
+            message = f"The field '{self.name}' is not {self.charset.upper()}"
+            raise InvalidRequest(message, param=self.name) from exc
 
 
 @dataclass
@@ -197,8 +203,12 @@ def check_length(request: Request, max_bytes: int) -> None:
 def _boundary(request: Request) -> bytes:
     kind, parameters = parse_options_header(request.headers.get("content-type"))
     boundary = parameters.get(b"boundary")
-    if kind != b"multipart/form-data" or not boundary:
+    if kind != b"multipart/form-data":
         raise InvalidRequest("Send multipart/form-data with a part named 'file'", param="file")
+    if not boundary:
+        # The usual mistake of web pages: `fetch` with a Content-Type of one's own.
+        message = "The Content-Type has no boundary: leave that header to your HTTP client"
+        raise InvalidRequest(message, param="file")
     return boundary
 
 
@@ -231,6 +241,17 @@ def _part(headers: dict[bytes, bytes], pieces: AsyncIterator[bytes], room: dict[
     return Part(
         name=options[b"name"].decode(errors="replace"),
         filename=None if filename is None else filename.decode(errors="replace"),
+        charset=_charset(headers.get(b"content-type")),
         pieces=pieces,
         room=room,
     )
+
+
+def _charset(content_type: bytes | None) -> str:
+    """The charset that a part declares, where that is one of those taken."""
+    _, parameters = parse_options_header(content_type)
+    try:
+        name = codecs.lookup(parameters.get(b"charset", b"").decode()).name
+    except (LookupError, UnicodeDecodeError):
+        return "utf-8"
+    return name if name in CHARSETS else "utf-8"

@@ -16,20 +16,7 @@ from .edge import (
     refuse_query,
     until_disconnect,
 )
-from .errors import (
-    AudioTooLong,
-    FileTooLarge,
-    InvalidAudio,
-    InvalidKey,
-    InvalidRequest,
-    MissingKey,
-    ModelNotFound,
-    ModelPending,
-    Overloaded,
-    StorageFull,
-    UnknownParameter,
-    UnsupportedMedia,
-)
+from .errors import OF_A_FILE, InvalidKey, MissingKey, ModelNotFound
 from .settings import Settings
 from .transcribe import Transcriber
 from .uploads import Upload, check_size, read_admission, receive_upload
@@ -63,18 +50,10 @@ ADMISSION_BODY: dict[str, Any] = {
     }
 }
 ERRORS = documented(
-    InvalidRequest("beam_size: Input should be less than or equal to 20", param="beam_size"),
-    UnknownParameter("Unknown parameter: 'colour'", param="colour"),
-    InvalidAudio("The file is empty", param="file"),
-    UnsupportedMedia("Not an audio or video file that can be read", param="file"),
+    *OF_A_FILE,
     MissingKey("Missing bearer token"),
     InvalidKey("Invalid token"),
     ModelNotFound("The model 'x' is not served here", param="model"),
-    FileTooLarge("The upload is larger than the limit of 1073741824 bytes", param="file"),
-    AudioTooLong("The audio is longer than the limit of 14400 seconds", param="file"),
-    Overloaded("Too many requests are waiting"),
-    ModelPending("The model 'large-v3' is still being fetched", param="model"),
-    StorageFull("The server has no room left for uploads"),
 )
 
 

@@ -11,23 +11,12 @@ from fastapi.openapi.models import Example
 from ..auth import IncorrectKey
 from ..edge import documented, documented_form
 from ..errors import (
-    AudioTooLong,
-    FileTooLarge,
-    InvalidAudio,
+    OF_A_FILE,
     InvalidKey,
-    InvalidRequest,
     MissingField,
     MissingKey,
     ModelNotFound,
-    ModelPending,
-    ModelUnavailable,
     NotImplementedYet,
-    Overloaded,
-    RequestTimeout,
-    ServiceError,
-    StorageFull,
-    UnknownParameter,
-    UnsupportedMedia,
     WorkerLost,
     WorkerTimeout,
     WorkerUnreachable,
@@ -49,30 +38,37 @@ def upload_body(fields: dict[str, Any], required: tuple[str, ...] = ("file",)) -
     return documented_form({**options, **layout, **fields}, required)
 
 
-_ERRORS = (
-    InvalidRequest("beam_size: Input should be less than or equal to 20", param="beam_size"),
-    UnknownParameter("Unknown parameter: 'colour'", param="colour"),
-    InvalidAudio("The file is empty", param="file"),
-    UnsupportedMedia("Not an audio or video file that can be read", param="file"),
-    ModelNotFound("The model 'x' does not exist or you do not have access to it.", param="model"),
-    RequestTimeout("The request took too long to arrive"),
-    FileTooLarge("The upload is larger than the limit of 1073741824 bytes", param="file"),
-    AudioTooLong("The audio is longer than the limit of 14400 seconds", param="file"),
-    ServiceError("Internal server error"),
+_WORKER_ERRORS = (
     WorkerLost("The connection to the model service was lost"),
-    WorkerUnreachable("The model service cannot be reached"),
-    Overloaded("Too many requests are waiting"),
-    ModelPending("The model 'large-v3' is still being fetched", param="model"),
-    ModelUnavailable("The model 'large-v3' could not be loaded", param="model"),
+    WorkerUnreachable("The model service cannot be reached", retry_after=5),
     WorkerTimeout("The model service gave no sign of life in time"),
-    StorageFull("The server has no room left for uploads"),
 )
-ERRORS = documented(*_ERRORS, MissingKey("Missing bearer token"), InvalidKey("Invalid token"))
-OPENAI_ERRORS = documented(
-    *_ERRORS,
-    MissingField("The field 'model' is missing", param="model"),
+_UNKNOWN_MODEL = ModelNotFound(
+    "The model 'x' does not exist or you do not have access to it.", param="model"
+)
+_ERRORS = (*OF_A_FILE, _UNKNOWN_MODEL, *_WORKER_ERRORS)
+_OPENAI_KEYS = (
     MissingKey("You didn't provide an API key."),
     IncorrectKey("Incorrect API key provided."),
+)
+ERRORS = documented(*_ERRORS, MissingKey("Missing bearer token"), InvalidKey("Invalid token"))
+MODEL_ERRORS = documented(*_WORKER_ERRORS, *_OPENAI_KEYS)
+ONE_MODEL_ERRORS = documented(_UNKNOWN_MODEL, *_WORKER_ERRORS, *_OPENAI_KEYS)
+_OPENAI_ERRORS = (
+    *_ERRORS,
+    MissingField("The field 'model' is missing", param="model"),
+    *_OPENAI_KEYS,
+)
+_TEXT = {"schema": {"type": "string"}}
+_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "What was said, as `response_format` and `stream` ask for it",
+        "content": {"application/json": {}, "text/plain": _TEXT, "text/event-stream": _TEXT},
+    }
+}
+TRANSLATION_ANSWERS = _ANSWER | documented(*_OPENAI_ERRORS)
+TRANSCRIPTION_ANSWERS = _ANSWER | documented(
+    *_OPENAI_ERRORS,
     NotImplementedYet("diarized_json is not served", param="response_format"),
 )
 

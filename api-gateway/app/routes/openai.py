@@ -32,32 +32,38 @@ from ..wire import (
     collect,
     form_fields,
 )
-from .documented import OPENAI_ERRORS, OPENAI_UPLOAD
+from .documented import (
+    MODEL_ERRORS,
+    ONE_MODEL_ERRORS,
+    OPENAI_UPLOAD,
+    TRANSCRIPTION_ANSWERS,
+    TRANSLATION_ANSWERS,
+)
 
 router = APIRouter(prefix="/v1", dependencies=[Depends(require_openai_key)], tags=["openai"])
 
 _NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 
-@router.post("/audio/transcriptions", openapi_extra=OPENAI_UPLOAD, responses=OPENAI_ERRORS)
+@router.post("/audio/transcriptions", openapi_extra=OPENAI_UPLOAD, responses=TRANSCRIPTION_ANSWERS)
 async def transcriptions(request: Request) -> Response:
     """Turn one uploaded file into text, as OpenAI's route of the same name does."""
     return await _answer(request, "transcribe")
 
 
-@router.post("/audio/translations", openapi_extra=OPENAI_UPLOAD, responses=OPENAI_ERRORS)
+@router.post("/audio/translations", openapi_extra=OPENAI_UPLOAD, responses=TRANSLATION_ANSWERS)
 async def translations(request: Request) -> Response:
     """Turn one uploaded file into English text, as OpenAI's route of the same name does."""
     return await _answer(request, "translate")
 
 
-@router.get("/models")
+@router.get("/models", responses=MODEL_ERRORS)
 async def models(request: Request) -> dict[str, Any]:
     """The models and aliases that this key may use, with what each can do."""
     return {"object": "list", "data": list((await _models(request)).values())}
 
 
-@router.get("/models/{name:path}")
+@router.get("/models/{name:path}", responses=ONE_MODEL_ERRORS)
 async def model(request: Request, name: str) -> dict[str, Any]:
     """One model or alias."""
     found = (await _models(request)).get(name)
@@ -109,12 +115,11 @@ async def _answer(request: Request, task: Task) -> Response:
                 headers=_headers(asked, began),
             )
         transcript = await until_disconnect(request, collect(events))
-        request.state.log["duration"] = transcript.duration
-        if asked.options.logprobs and not shapes.has_logprobs(transcript.segments):
-            asked = replace(asked, ignored=[*asked.ignored, "include"])
-        # Beside the event loop: hours of words take a third of a second.
-        return await asyncio.to_thread(_whole, asked, transcript, _headers(asked, began))
-    raise AssertionError("an exit stack passes every exception on")
+    request.state.log["duration"] = transcript.duration
+    if asked.options.logprobs and not shapes.has_logprobs(transcript.segments):
+        asked = replace(asked, ignored=[*asked.ignored, "include"])
+    # Beside the event loop: hours of words take a third of a second.
+    return await asyncio.to_thread(_whole, asked, transcript, _headers(asked, began))
 
 
 async def _understood(request: Request, form: OpenAIForm, upload: Upload) -> Asked:

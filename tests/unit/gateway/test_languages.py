@@ -16,6 +16,9 @@ from gateway.languages import LANGUAGES, language_code
         ("Haitian Creole", "ht"),
         ("castilian", "es"),
         ("jv", "jw"),
+        ("iw", "he"),
+        ("in-ID", "id"),
+        ("ji", "yi"),
         ("yue", "yue"),
     ],
 )

@@ -53,6 +53,35 @@ def test_the_parts_are_the_same_wherever_the_body_is_cut(cuts: list[int]) -> Non
     assert read(pieces) == PARTS
 
 
+@pytest.mark.parametrize(
+    ("kind", "sent", "text"),
+    [
+        (None, "Zürich".encode(), "Zürich"),
+        ("text/plain", "Zürich".encode(), "Zürich"),
+        ("text/plain; charset=ISO-8859-1", "Zürich".encode("latin-1"), "Zürich"),
+        ('text/plain; charset="windows-1252"', "5 €".encode("cp1252"), "5 €"),
+        ("text/plain; charset=utf-16", "Zürich".encode("utf-16"), "Zürich"),
+        ("text/plain; charset=US-ASCII", "Zürich".encode(), "Zürich"),
+        ("text/plain; charset=idna", b"xn--zrich-kva", "xn--zrich-kva"),
+        ("text/plain; charset=klingon", "Zürich".encode(), "Zürich"),
+        ("text/plain; charset=\xff", "Zürich".encode(), "Zürich"),
+    ],
+)
+def test_a_text_is_read_in_the_charset_that_it_declares(
+    kind: str | None, sent: bytes, text: str
+) -> None:
+    declared = b"" if kind is None else b"Content-Type: " + kind.encode("latin-1") + b"\r\n"
+    head = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n'
+
+    async def prompt() -> str:
+        body = head + declared + b"\r\n" + sent + b"\r\n--b--\r\n"
+        async for part in read_parts(request([body]), 10_000):
+            return await part.text()
+        raise AssertionError
+
+    assert asyncio.run(prompt()) == text
+
+
 @given(st.integers(0, len(BODY) - 5))
 def test_a_body_that_ends_early_is_refused(end: int) -> None:
     with pytest.raises(InvalidRequest):

@@ -38,6 +38,7 @@ def refused(*fields: tuple[str, str], task: str = "transcribe") -> tuple[str | N
         [("x", "word,segment")],
         [("x", "word, segment,")],
         [("x", '["word", "segment"]')],
+        [("x", ' ["word", "segment"]')],
         [("x[]", "word"), ("x[]", ""), ("x", "segment")],
     ],
 )
@@ -91,6 +92,9 @@ def test_what_is_not_true_is_false(value: str) -> None:
         [("chunking_strategy", '"server_vad"')],
         [("chunking_strategy[type]", "server_vad"), ("chunking_strategy[threshold]", "0.4")],
         [("chunking_strategy", '{"type": "server_vad", "threshold": 0.4}')],
+        [("chunking_strategy", '\n{"type": "server_vad"}')],
+        [("chunking_strategy", '{"threshold": 0.4}')],  # async-openai (Rust)
+        [("chunking_strategy[threshold]", "0.4")],
     ],
 )
 def test_a_chunking_strategy_turns_speech_detection_on(sent: list[tuple[str, str]]) -> None:
@@ -157,7 +161,6 @@ def test_no_chunking_strategy_leaves_the_workers_default(value: str) -> None:
         [("chunking_strategy", "{")],
         [("chunking_strategy", '{"type": "server_vad", "threshold": 2}')],
         [("chunking_strategy", '{"type": "server_vad", "colour": 2}')],
-        [("chunking_strategy[threshold]", "0.4")],
         [("chunking_strategy[a][b]", "0.4")],
     ],
 )
@@ -239,6 +242,35 @@ def test_words_and_tokens_that_no_answer_shows_are_named() -> None:
 def test_the_initial_prompt_is_the_prompt() -> None:
     asked = read(("initial_prompt", "Dr. Who"))
     assert (asked.options.prompt, asked.ignored) == ("Dr. Who", [])
+
+
+@pytest.mark.parametrize(
+    ("sent", "ignored"),
+    [
+        ([("chunking_strategy", "auto"), ("vad_filter", "false")], ["chunking_strategy"]),
+        (
+            [("chunking_strategy[threshold]", "0.9"), ("vad_parameters[threshold]", "0.4")],
+            ["chunking_strategy"],
+        ),
+        ([("chunking_strategy", "auto"), ("vad_parameters[threshold]", "0.4")], []),
+        ([("language", "en"), ("languages[]", "de")], ["languages"]),
+        ([("languages[]", "de")], []),
+        ([("language", "en"), ("languages[]", "de"), ("multilingual", "true")], []),
+    ],
+)
+def test_what_has_no_effect_beside_another_field_is_named(
+    sent: list[tuple[str, str]], ignored: list[str]
+) -> None:
+    assert read(*sent).ignored == ignored
+
+
+@pytest.mark.parametrize("sent", [("response_format", "verbose_json"), ("stream", "true")])
+def test_words_that_are_asked_for_come_whatever_a_list_of_options_says(
+    sent: tuple[str, str],
+) -> None:
+    asked = read(sent, ("timestamp_granularities[]", "word"), ("word_timestamps", "false"))
+    assert asked.options.word_timestamps is True
+    assert asked.ignored == ["word_timestamps"]
 
 
 def test_of_two_names_for_one_thing_the_second_is_ignored_and_named() -> None:
@@ -401,7 +433,6 @@ def test_known_speakers_come_in_pairs_of_name_and_data_url_and_are_four_at_most(
     [
         [],
         [("model", "m"), ("response_format", "srt"), ("max_line_count", "2")],
-        [("model", "m"), ("chunking_strategy[threshold]", "0.4")],
         [("model", "m"), ("known_speaker_names[]", "A")],
     ],
 )

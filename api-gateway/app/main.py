@@ -14,6 +14,7 @@ from .edge import install_edge
 from .logs import configure_logging
 from .routes import detect_language, health, openai, transcribe
 from .server import serve
+from .setting_types import told
 from .settings import Settings
 from .worker import Worker
 
@@ -47,7 +48,7 @@ def run() -> None:
     try:
         settings = Settings()
     except ValueError as exc:
-        sys.exit(f"api-gateway cannot start: {exc}")
+        sys.exit(f"api-gateway cannot start: {told(exc)}")
     configure_logging(settings.log_level)
     serve(
         create_app(settings),

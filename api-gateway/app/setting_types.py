@@ -6,7 +6,14 @@ The worker owns this file; the gateway holds a byte-for-byte copy, checked by a 
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import NoDecode
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -31,8 +38,21 @@ def _stripped(secret: SecretStr) -> SecretStr:
     return SecretStr(given.strip())
 
 
+def told(error: ValueError) -> str:
+    """What is wrong with settings, in one line that names them as they are written."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    names = (".".join(str(part) for part in fault["loc"]).upper() for fault in faults)
+    texts = (fault["msg"].removeprefix("Value error, ") for fault in faults)
+    return "; ".join(
+        f"{name}: {text}" if name else text for name, text in zip(names, texts, strict=True)
+    )
+
+
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 """A list, written with commas."""
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
+UploadLimit = Annotated[ByteSize, Field(gt=0)]
 Secret = Annotated[SecretStr, AfterValidator(_stripped)]
 """What is shown in a header: without the line end that secrets from files have; nothing but blanks is refused, and what no header can hold."""

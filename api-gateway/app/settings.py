@@ -1,5 +1,7 @@
 """The gateway's settings, all from the environment or `.env`; each docstring is its documentation."""
 
+import re
+from ipaddress import ip_network
 from typing import Any
 
 from pydantic import (
@@ -14,7 +16,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .setting_types import LogLevel, Names, Secret
+from .setting_types import LogLevel, Names, Secret, UploadLimit
 
 OPENAI_NAMES = [
     "whisper-1",
@@ -60,6 +62,7 @@ class Settings(BaseSettings):
     """Bearer key that clients must show; empty turns the check off."""
     allowed_models: Names = Field(
         ["small", "medium", "large-v3", "large-v3-turbo"],
+        min_length=1,
         validation_alias=AliasChoices("allowed_models", "whisper_models"),
     )
     """Models that clients may use; others are 404. Unset, the worker's WHISPER_MODELS where it is known here."""
@@ -71,7 +74,7 @@ class Settings(BaseSettings):
     """Secret shared with the worker, sent with each call where it is set."""
     model_timeout: PositiveFloat = 300
     """Seconds without a sign of life from the worker after which a request is given up with 504."""
-    max_upload_bytes: ByteSize = ByteSize(1024**3)
+    max_upload_bytes: UploadLimit = ByteSize(1024**3)
     """Largest request body; beyond it 413."""
     strict_parameters: bool = False
     """Refuse what `/v1` would ignore, as `Prefer: handling=strict` does for one request."""
@@ -91,7 +94,7 @@ class Settings(BaseSettings):
         """The allowed model that each alias stands for."""
         if self.model_aliases is not None:
             return self.model_aliases
-        return dict.fromkeys(OPENAI_NAMES, self.allowed_models[0]) if self.allowed_models else {}
+        return dict.fromkeys(OPENAI_NAMES, self.allowed_models[0])
 
     @model_validator(mode="after")
     def _aliases_are_of_use(self) -> "Settings":
@@ -110,7 +113,22 @@ class Settings(BaseSettings):
     @field_validator("cors_allow_origins")
     @classmethod
     def _as_browsers_send_them(cls, value: list[str]) -> list[str]:
-        return [origin.removesuffix("/") for origin in value]
+        origins = [origin.removesuffix("/") for origin in value]
+        for origin in origins:
+            if origin not in ("*", "null") and not re.fullmatch(
+                r"[a-z][a-z0-9+.-]*://[^/]+", origin
+            ):
+                raise ValueError(f"'{origin}' is no origin; write it as https://app.example")
+        return origins
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _addresses_and_networks(cls, value: str) -> str:
+        """Anything else would be taken, and never match."""
+        for proxy in value.split(","):
+            if proxy.strip() not in ("", "*"):
+                ip_network(proxy.strip())
+        return value
 
     @field_validator("root_path")
     @classmethod

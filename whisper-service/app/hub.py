@@ -1,5 +1,6 @@
 """From a model's name to a local directory that holds it: shipped, configured, cached or fetched."""
 
+import errno
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -125,7 +126,7 @@ def _sentence(repository: str, revision: str | None, error: Exception) -> str:
             return f"{repository} could not be fetched: the hub answers {answer.status_code}{told}"
         case LocalEntryNotFoundError():
             return f"{repository} could not be fetched: the hub cannot be reached"
-        case PermissionError():
+        case OSError(errno=errno.EACCES | errno.EPERM | errno.EROFS):
             return f"{repository} could not be stored: the cache {error.filename} is not writable"
         case _:
             return f"{repository} could not be fetched: {type(error).__name__}: {error}"

@@ -20,6 +20,7 @@ from .engine import usable_devices
 from .logs import configure_logging
 from .models import Models
 from .server import GatewaysProtocol, serve
+from .setting_types import told
 from .settings import Settings, load_settings
 from .transcribe import Transcriber
 
@@ -77,7 +78,7 @@ def run() -> None:
         configure_logging(settings.log_level)
         usable_devices(settings)
     except ValueError as exc:
-        sys.exit(f"whisper-service cannot start: {exc}")
+        sys.exit(f"whisper-service cannot start: {told(exc)}")
     app = create_app(settings)
     serve(
         app,

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .setting_types import LogLevel, Names, Secret
+from .setting_types import LogLevel, Names, Secret, UploadLimit
 from .wire import Language
 
 
@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     """Secret shared with the gateway; when set, requests without it are refused."""
     log_level: LogLevel = "INFO"
     """How much is logged."""
-    max_upload_bytes: ByteSize = ByteSize(1024**3)
+    max_upload_bytes: UploadLimit = ByteSize(1024**3)
     """Largest request body; beyond it 413."""
     max_audio_seconds: PositiveFloat = 4 * 3600
     """Longest audio; beyond it 413."""
@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     whisper_temp_dir: DirectoryPath | None = None
     """Folder in which uploads wait while they are transcribed; unset is the system's."""
     whisper_max_queue: PositiveInt = 64
-    """Requests that may wait for their first or next window; one more gets 503. So many and one for each window that can run at once may be open."""
+    """Requests that may wait while none of their windows runs; one more gets 503."""
     whisper_max_queue_seconds: PositiveFloat = 24 * 3600
     """Seconds of audio that may wait; a request beyond it gets 503, unless nothing waits."""
 

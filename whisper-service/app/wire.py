@@ -417,7 +417,7 @@ class FailedModel(_Reply):
 
 
 class Health(_Reply):
-    """The worker's state; `status` is ok once the first model is ready."""
+    """The worker's state; `status` is ok while a model is ready and none has stalled."""
 
     status: Literal["ok", "loading", "stalled", "unreachable"]
     loaded_models: list[str] = []

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from gateway.auth import warn_if_open
 from gateway.main import create_app
+from gateway.setting_types import told
 from gateway.settings import OPENAI_NAMES, OWN_PATHS, Settings
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
@@ -84,6 +85,38 @@ def test_a_secret_that_no_header_can_hold_is_refused_by_name_and_not_shown(
 def test_an_origin_has_no_slash_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ALLOW_ORIGINS", "https://a.example/, https://b.example, *")
     assert Settings().cors_allow_origins == ["https://a.example", "https://b.example", "*"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ALLOWED_MODELS", ",", "ALLOWED_MODELS: List should have at least 1 item"),
+        ("MAX_UPLOAD_BYTES", "0", "MAX_UPLOAD_BYTES: Input should be greater than 0"),
+        ("CORS_ALLOW_ORIGINS", "app.example", "CORS_ALLOW_ORIGINS: 'app.example' is no origin"),
+        (
+            "FORWARDED_ALLOW_IPS",
+            "172.16.0.1/12",
+            "FORWARDED_ALLOW_IPS: 172.16.0.1/12 has host bits",
+        ),
+        ("FORWARDED_ALLOW_IPS", "proxy", "FORWARDED_ALLOW_IPS: 'proxy' does not appear to be"),
+        ("MODEL_ALIASES", '{"a": "b"}', "MODEL_ALIASES: 'a' stands for 'b', which is not in"),
+    ],
+)
+def test_a_value_that_would_refuse_everything_or_match_nothing_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as failure:
+        Settings()
+    assert told(failure.value).startswith(said)
+    assert "\n" not in told(failure.value)
+    assert "pydantic" not in told(failure.value)
+
+
+@pytest.mark.parametrize("value", ["*", "127.0.0.1,::1", "10.0.0.0/8, fd00::/8", "127.0.0.1,"])
+def test_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", value)
+    assert Settings().forwarded_allow_ips == value
 
 
 def test_a_sub_path_that_one_of_the_gateways_own_begins_with_is_refused() -> None:

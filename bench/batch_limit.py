@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 from app.decoding.plan import vad_options
 from app.decoding.station import Station
-from app.mel import FULL_FRAMES, Mel
-from app.mel import log_mel
+from app.mel import FULL_FRAMES, Mel, log_mel
 from app.windows import cut_windows
 from app.wire import VadParameters
 from engine import seconds_of

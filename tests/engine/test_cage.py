@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
+import av
 import numpy as np
 import pytest
 from decoders import child_of, children, is_waited_for, wait_for_end
@@ -92,6 +93,30 @@ def test_samples_are_those_of_the_reader_itself(cage: Cage, path: Path) -> None:
         reader.seconds,
         False,
     )
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "subtitle"),
+    [("matroska", "libopus", "subrip"), ("matroska", "libopus", "ass"), ("mp4", "aac", "mov_text")],
+)
+def test_a_video_may_have_subtitles(
+    cage: Cage, tmp_path: Path, container: str, codec: str, subtitle: str
+) -> None:
+    """libav's wrapper imports a module when it meets them, which a confined process cannot open any more."""
+    with av.open(tmp_path / "video", "w", format=container) as output:
+        sound, text = (
+            output.add_stream(codec, rate=48000, layout="mono"),
+            output.add_stream(subtitle),
+        )
+        text.codec_context.subtitle_header = b"[Script Info]\r\n"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 96000), "<i2"), "s16", "mono")
+        frame.sample_rate, frame.pts = 48000, 0
+        for packet in [*sound.encode(frame), *sound.encode(None)]:
+            output.mux(packet)
+        packet = av.Packet(b"\0\5Hello" if subtitle == "mov_text" else b"Hello")
+        packet.stream, packet.pts, packet.dts, packet.duration = text, 0, 0, 500
+        output.mux(packet)
+    assert len(samples_in(cage, tmp_path / "video")) / 16000 == pytest.approx(2, abs=0.1)
 
 
 def test_refusals_come_through_as_they_are(cage: Cage) -> None:
@@ -390,6 +415,13 @@ def test_a_closed_cage_takes_no_file() -> None:
         cage.open(file, max_seconds=9)
 
 
+def test_when_memory_runs_out_decoders_go_before_the_worker(empty_cage: Cage) -> None:
+    audio, child = begun(empty_cage)
+    with audio:
+        for pid in (empty_cage.pid, child):
+            assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
+
+
 def test_the_cage_knows_no_secret_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKER_TOKEN", "hush")
     with Cage() as cage:
@@ -430,15 +462,15 @@ def test_no_process_survives_a_worker_that_is_killed() -> None:
 
 
 TRIES = """
-import ctypes, os, resource, socket
+import ctypes, fcntl, os, resource, socket
 from app.audio.confinement import limit_resources, refuse_system_calls
 kept = open("/dev/null", "rb")
 limit_resources(memory_bytes=2**30, cpu_seconds=7)
 limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU)]
 libc = ctypes.CDLL(None, use_errno=True)
-def signal_parent():
-    if libc.sigqueue(os.getppid(), 0, None) != 0:
-        raise OSError(ctypes.get_errno(), "sigqueue")
+def check(result):
+    if result == -1:
+        raise OSError(ctypes.get_errno(), "refused")
 assert refuse_system_calls()
 for name, attempt in {
     "socket": lambda: socket.socket(),
@@ -447,9 +479,15 @@ for name, attempt in {
     "fork": lambda: os.fork(),
     "exec": lambda: os.execv("/bin/true", ["true"]),
     "kill": lambda: os.kill(os.getppid(), 0),
-    "sigqueue": signal_parent,
+    "sigqueue": lambda: check(libc.sigqueue(os.getppid(), 0, None)),
     "prlimit": lambda: resource.prlimit(os.getppid(), resource.RLIMIT_CPU),
     "chown": lambda: os.chown("/dev/null", -1, -1),
+    "signal by file": lambda: fcntl.fcntl(kept, fcntl.F_SETOWN, os.getppid()),
+    "slow": lambda: os.setpriority(os.PRIO_PROCESS, os.getppid(), 19),
+    "pin": lambda: os.sched_setaffinity(os.getppid(), {0}),
+    "idle": lambda: os.sched_setscheduler(os.getppid(), os.SCHED_IDLE, os.sched_param(0)),
+    "shared memory": lambda: check(libc.shmget(0, 4096, 0o1600)),
+    "prctl": lambda: check(libc.prctl(1, 0, 0, 0, 0)),
 }.items():
     try:
         attempt()
@@ -472,6 +510,12 @@ def test_a_confined_process_can_only_use_what_is_open() -> None:
         "sigqueue refused",
         "prlimit refused",
         "chown refused",
+        "signal by file refused",
+        "slow refused",
+        "pin refused",
+        "idle refused",
+        "shared memory refused",
+        "prctl refused",
         "read b''",
         "limits 1073741824 7",
     ]

@@ -22,8 +22,9 @@ from .reader import AudioReader
 
 log = logging.getLogger(__name__)
 
-MEMORY_BYTES = 1024**3
-"""Address space of a child; what it really uses is some 30 MB."""
+MEMORY_BYTES = 512 * 1024**2
+"""Address space of a child: some 270 MB as it starts, of which it really uses 60. A small file can fill the rest
+with an index of all its packets."""
 CPU_SECONDS = 30
 CPU_SHARE = 0.02
 """Processor time of a child: so much, and this share of the longest audio."""

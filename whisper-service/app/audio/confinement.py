@@ -6,6 +6,7 @@ its own where the kernel lets an ordinary user have one. Linux only; there is no
 calls in the standard library of every supported version, so they go through libc.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -13,14 +14,16 @@ import platform
 import resource
 import signal
 import struct
+from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
 _SECCOMP_MODE_FILTER = 2
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 # Linux's numbers of what is refused: making sockets, opening and changing files, starting processes or
-# threads, reaching into other processes (each way to signal or to limit one counts), changing limits.
-# What is open stays usable. (linux/audit.h, asm/unistd.h)
+# threads, reaching into other processes (each way to signal, to limit or to slow one counts: a file may be told
+# to send a signal), changing limits, what stays behind in the kernel. What is open stays usable.
+# (linux/audit.h, asm/unistd.h)
 _REFUSED = {
     "x86_64": (
         0xC000003E,
@@ -31,6 +34,9 @@ _REFUSED = {
         "execve 59, execveat 322, clone 56, clone3 435, fork 57, vfork 58, kill 62, tkill 200, tgkill 234,"
         "rt_sigqueueinfo 129, rt_tgsigqueueinfo 297, pidfd_send_signal 424, prlimit64 302, setrlimit 160,"
         "ptrace 101, process_vm_readv 310, process_vm_writev 311, pidfd_open 434, io_uring_setup 425,"
+        "fcntl 72, ioctl 16, prctl 157, setpriority 141, ioprio_set 251, sched_setparam 142,"
+        "sched_setscheduler 144, sched_setattr 314, sched_setaffinity 203, shmget 29, msgget 68, semget 64,"
+        "mq_open 240, add_key 248, request_key 249, keyctl 250,"
         "bpf 321, mount 165, unshare 272, setns 308",
     ),
     "aarch64": (
@@ -41,6 +47,9 @@ _REFUSED = {
         "execve 221, execveat 281, clone 220, clone3 435, kill 129, tkill 130, tgkill 131,"
         "rt_sigqueueinfo 138, rt_tgsigqueueinfo 240, pidfd_send_signal 424, prlimit64 261, setrlimit 164,"
         "ptrace 117, process_vm_readv 270, process_vm_writev 271, pidfd_open 434, io_uring_setup 425,"
+        "fcntl 25, ioctl 29, prctl 167, setpriority 140, ioprio_set 30, sched_setparam 118,"
+        "sched_setscheduler 119, sched_setattr 274, sched_setaffinity 122, shmget 194, msgget 186, semget 190,"
+        "mq_open 180, add_key 217, request_key 218, keyctl 219,"
         "bpf 280, mount 40, unshare 97, setns 268",
     ),
 }
@@ -65,6 +74,12 @@ def limit_resources(*, memory_bytes: int, cpu_seconds: int) -> None:
         _, highest = resource.getrlimit(kind)
         within = limit if highest == resource.RLIM_INFINITY else min(limit, highest)
         resource.setrlimit(kind, (within, within))
+
+
+def be_the_first_to_go() -> None:
+    """When memory runs out, have the kernel end this process and its children, not the one that has the models."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def leave_network() -> bool:

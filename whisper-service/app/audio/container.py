@@ -18,8 +18,12 @@ from av.error import FFmpegError
 from av.stream import Discard
 
 from ..errors import InvalidAudio, UnsupportedMedia
+from .extent import behind_tags
 
-DEMUXERS = "wav,w64,aiff,au,caf,flac,mp3,aac,ac3,amr,ogg,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,asf,mpegts,mpeg"
+DEMUXERS = (
+    "wav,w64,aiff,au,caf,flac,mp3,aac,ac3,eac3,amr,ogg,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,asf,avi,flv,"
+    "mpegts,mpeg"
+)
 COMPRESSED = (
     "aac,aac_latm,ac3,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,alac,amrnb,amrwb,eac3,flac,gsm,gsm_ms,mp1,"
     "mp1float,mp2,mp2float,mp3,mp3float,opus,speex,vorbis,wmalossless,wmapro,wmav1,wmav2,wmavoice"
@@ -30,10 +34,13 @@ OPTIONS = {
     "codec_whitelist": ",".join(sorted(DECODERS)),
     "protocol_whitelist": "none",
 }
-ESTIMATING = frozenset({"aac", "ac3", "amr", "asf", "mp3", "mpeg", "mpegts"})
-"""Demuxers that guess a duration, from the bit rate or the last packets, where no header gives one."""
-ENDING = frozenset({"matroska", "webm", "asf"})
+ESTIMATING = frozenset({"aac", "ac3", "eac3", "amr", "asf", "avi", "mp3", "mpeg", "mpegts"})
+"""Demuxers that guess a duration, from the bit rate or the last packets, where no header gives one. AVI's counts
+what the sound came late by, and not when it comes."""
+ENDING = frozenset({"matroska", "webm", "asf", "flac", "flv"})
 """Demuxers whose duration is the timestamp at the end, wherever the first one stands; Ogg's is with Opus."""
+GAPS = (0.2, 600.0)
+"""Seconds without sound between two timestamps that are silence: less is rounding, more a clock that jumped."""
 SAMPLE_RATES = range(4_000, 384_001)
 """Below, a few bytes would become hours of samples; above, nothing real is recorded."""
 CHANNELS = range(1, 65)
@@ -42,7 +49,7 @@ ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"%PDF")
 """What can hold sound uncompressed and would be mistaken for it."""
 # What a file that we take begins with: (offset, bytes). It only chooses the words of a refusal.
 SIGNATURES = (
-    (0, b"RIFF"), (0, b"RF64"), (0, b"riff"), (0, b"FORM"), (0, b".snd"), (0, b"caff"), (0, b"fLaC"),
+    (8, b"WAVE"), (8, b"AVI "), (0, b"FLV"), (0, b"RF64"), (0, b"riff"), (0, b"FORM"), (0, b".snd"), (0, b"caff"), (0, b"fLaC"),
     (0, b"ID3"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (4, b"ftyp"), (4, b"moov"), (4, b"mdat"),
     (0, b"#!AMR"), (0, b"\x30\x26\xb2\x75"), (0, b"\x00\x00\x01\xba"),
 )  # fmt: skip
@@ -60,10 +67,14 @@ def open_audio(file: BinaryIO) -> tuple[InputContainer, AudioStream]:
         raise InvalidAudio("The file is empty", param="file")
     if head.startswith(ARCHIVES):
         raise UnsupportedMedia("The file is an archive or a document", param="file")
-    file.seek(0)
     try:
         container = av.open(
-            file, "r", options=OPTIONS, metadata_errors="ignore", io_open=_refuse_nested_file
+            file,
+            "r",
+            format=_format_behind_tags(file),
+            options=OPTIONS,
+            metadata_errors="ignore",
+            io_open=_refuse_nested_file,
         )
     except (FFmpegError, ValueError) as exc:
         if any(head[offset:].startswith(magic) for offset, magic in SIGNATURES):
@@ -89,24 +100,39 @@ class Header:
     """Whether the audio track itself must be that long."""
     first_timestamp: float
     """Where the track begins by the container's clock; recordings of a live stream begin anywhere."""
+    lead: float
+    """By how much the track begins after the file's first one, such as a picture without sound."""
 
 
 def read_header(container: InputContainer, stream: AudioStream) -> Header:
     """Return what an opened file says of its duration."""
-    names = set(container.format.name.split(","))
-    # Without a `fact` chunk a compressed WAV's is guessed too, from the bit rate in its header.
-    is_estimated = names == {"wav"} and not stream.codec_context.name.startswith("pcm_")
-    is_certain = not (is_estimated or ESTIMATING & names)
+    names, codec = set(container.format.name.split(",")), stream.codec_context.name
     begin = float((stream.start_time or 0) * (stream.time_base or 0))
-    counts_from_zero = ENDING & names or (names == {"ogg"} and stream.codec_context.name == "opus")
-    before = max(0.0, begin) if counts_from_zero else 0.0
+    lead = begin - (container.start_time or 0) / av.time_base
+    lead = lead if is_gap(lead) else 0.0
+    # A piece of a live stream, in which libav's duration is where it ends, unless an index says better.
+    is_piece = "mov" in names and begin > 0 and not lead
+    # Without a `fact` chunk a compressed WAV's is guessed too, from the bit rate in its header; what writes AIFF
+    # into a pipe cannot know.
+    is_estimated = names == {"aiff"} or (names == {"wav"} and not codec.startswith("pcm_"))
+    is_joined_late = names == {"ogg"} and codec == "flac"
+    is_certain = not (is_estimated or is_piece or is_joined_late or ESTIMATING & names)
+    counts_from_zero = is_piece or ENDING & names or (names == {"ogg"} and codec == "opus")
     if stream.duration is not None and stream.time_base is not None:
-        duration = float(stream.duration * stream.time_base) - before
-        return Header(max(0.0, duration), is_certain, True, begin)
-    if container.duration is not None:
-        duration = container.duration / av.time_base - before
-        return Header(max(0.0, duration), is_certain, len(container.streams) == 1, begin)
-    return Header(None, False, False, begin)
+        duration, is_of_track = float(stream.duration * stream.time_base), True
+    elif container.duration is not None:
+        duration, is_of_track = container.duration / av.time_base, len(container.streams) == 1
+    else:
+        return Header(None, False, False, begin, lead)
+    if counts_from_zero and duration > begin > 0:
+        duration -= begin
+    return Header(duration, is_certain, is_of_track, begin, lead)
+
+
+def is_gap(seconds: float) -> bool:
+    """Whether so long a time between two timestamps is silence."""
+    least, most = GAPS
+    return least < seconds <= most
 
 
 def check_shape(sample_rate: int, channels: int) -> None:
@@ -115,6 +141,21 @@ def check_shape(sample_rate: int, channels: int) -> None:
         raise InvalidAudio(f"A sample rate of {sample_rate} Hz is not taken", param="file")
     if channels not in CHANNELS:
         raise InvalidAudio(f"{channels} channels are not taken", param="file")
+
+
+def _format_behind_tags(file: BinaryIO) -> str | None:
+    """The format of AAC or FLAC with tags in front, which libav takes for MP3 when their cover has a megabyte.
+
+    Leaves the file at its beginning.
+    """
+    at = behind_tags(file)
+    file.seek(at)
+    head = file.read(4)
+    file.seek(0)
+    if at and head == b"fLaC":
+        return "flac"
+    is_adts = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
+    return "aac" if at and is_adts else None
 
 
 def _first_track(container: InputContainer) -> AudioStream:

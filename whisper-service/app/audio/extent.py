@@ -1,9 +1,9 @@
 """How much of a file is missing, by what the file itself says of its size.
 
 libav believes the bytes that are there: it plays what is left of a file that is cut off, and reports no
-error. Here its size is compared with what the headers of WAV, W64, CAF, ASF, Matroska and MP3 promise, and
+error. Here its size is compared with what the headers of WAV, AIFF, W64, CAF, ASF, Matroska and MP3 promise, and
 with the last page of an Ogg file, the last fragment of an MP4. A few bytes are read, and only numbers are
-taken from them. FLAC, AIFF, AU, RF64 and MP4 with an index are left to their duration, which libav reads;
+taken from them. FLAC, AU, RF64 and MP4 with an index are left to their duration, which libav reads;
 ADTS, AMR, AC-3, MPEG and live Matroska cannot know.
 """
 
@@ -14,9 +14,9 @@ from math import inf
 from struct import Struct, error, unpack_from
 from typing import BinaryIO, NamedTuple
 
-STREAMED = 0x7FFF_0000
+STREAMED = 0x7F00_0000
 """From here on a size of 32 bits is what writers leave that cannot go back and fill it in: 0xFFFFFFFF
-(FFmpeg), 0x7FFFF000 (SoX, eSpeak), 0x80000000 (arecord), some less the header; 0 is harmless by itself."""
+(FFmpeg), 0x7FFFF000 and 0x7F000008 (SoX), 0x80000000 (arecord), some less the header; 0 is harmless by itself."""
 MOST_CHUNKS = 30_000
 """Chunks looked at: four hours of MP4 in fragments of a second, and an end to what zeros can cost."""
 LONGEST_PAGE = 27 + 255 + 255 * 255
@@ -36,10 +36,12 @@ class Layout(NamedTuple):
 
 
 # Microsoft, "Multimedia Programming Interface and Data Specifications 1.0" (RIFF); Sony Pictures Digital,
-# "Sony Wave64"; Apple, "Core Audio Format Specification 1.0", whose size of -1 is unknown; Microsoft,
+# "Sony Wave64"; Apple, "Audio Interchange File Format" and "Core Audio Format Specification 1.0", whose size of -1
+# is unknown; Microsoft,
 # "Advanced Systems Format Specification", where a stream's Data Object has the size of its header.
 CHUNKED = {
     b"RIFF": Layout(12, Struct("<4sI"), False, 2, b"data"),
+    b"FORM": Layout(12, Struct(">4sI"), False, 2, b"SSND"),
     b"riff": Layout(
         40, Struct("<16sq"), True, 8, bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
     ),
@@ -65,6 +67,19 @@ def missing_share(file: BinaryIO) -> float:
     except (OSError, IndexError, error):
         return 0.0  # what is not even a whole header says nothing
     return max(0.0, declared / max(1, size) - 1)
+
+
+def behind_tags(file: BinaryIO) -> int:
+    """Return where ID3 tags at the beginning of `file` end, 0 where there are none; leaves it anywhere."""
+    at = 0
+    for _ in range(8):  # some taggers add a tag before the one that is there
+        file.seek(at)
+        tag = file.read(10)
+        if len(tag) < 10 or tag[:3] != b"ID3":
+            break
+        at += 20 if tag[5] & 0x10 else 10  # a footer repeats the header
+        at += sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(tag[6:10]))
+    return at
 
 
 def _declared_size(file: BinaryIO, size: int, head: bytes) -> float:
@@ -145,14 +160,9 @@ def _mp3(file: BinaryIO) -> float:
 
     Sources: id3.org, "ID3v2.4 structure", 3.1; G. Windszus, "MPEG Audio Frame Header", 2.3 (CodeProject).
     """
-    at = 0
-    for _ in range(8):  # some taggers add a tag before the one that is there
-        file.seek(at)
-        frame = file.read(64)
-        if frame[:3] != b"ID3":
-            break
-        at += 20 if frame[5] & 0x10 else 10  # a footer repeats the header
-        at += sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(frame[6:10]))
+    at = behind_tags(file)
+    file.seek(at)
+    frame = file.read(64)
     if frame[0] != 0xFF or frame[1] < 0xE0:
         return 0.0
     if frame[36:40] == b"VBRI":

@@ -16,7 +16,7 @@ from av.error import FFmpegError
 
 from ..closing import Closing
 from ..errors import AudioTooLong, AudioTooShort, InvalidAudio
-from .container import check_shape, open_audio, read_header
+from .container import check_shape, is_gap, open_audio, read_header
 from .extent import missing_share
 from .packets import holds_more
 
@@ -28,6 +28,8 @@ Samples = npt.NDArray[np.float32]
 BLOCK_SECONDS = 2.0
 FIRST_WINDOW_SECONDS = 30.0
 SHORTEST_SECONDS = 0.1
+CANCELLED = 0.001
+"""Share of a channel's power that is left of it in the mean of two that are each other's opposite; 30 dB."""
 MISSING_SECONDS = 1.0
 """How much less than its header says a file may hold before it is called truncated."""
 
@@ -46,16 +48,15 @@ class AudioReader(Closing):
         self.truncated = False
         """Whether the end of the audio is missing; known after the last block."""
         self._max_seconds = max_seconds
-        self._last_pts = 0
-        """Where the last frame begins, in steps of the track's clock."""
+        self._until: float | None = None
+        """Where the last frame ends, by the container's clock."""
         self._missing_share = missing_share(file)
         self._container, self._stream = open_audio(file)
         self._header = read_header(self._container, self._stream)
-        self.duration = self._header.duration
-        """Seconds that the container's header promises; None when it says nothing."""
+        self.duration = self._header.duration and self._header.duration + self._header.lead
+        """Seconds that the container's header promises; None when it says nothing that can be true."""
         try:
-            if self._is_too_long(file):
-                raise _too_long(max_seconds)
+            self._check_duration(file)
         except BaseException:
             self.close()
             raise
@@ -83,23 +84,28 @@ class AudioReader(Closing):
             raise AudioTooShort(message, param="file")
         self.truncated |= self.seconds * self._missing_share > MISSING_SECONDS
         if self._header.is_certain and self._header.is_of_track:
-            # Where nothing was sent for a while, the last timestamp tells how far the file goes.
-            last = float(self._last_pts * (self._stream.time_base or 0))
-            reached = max(self.seconds, last - self._header.first_timestamp)
+            # Where nothing was sent for long, the last timestamp tells how far the file goes.
+            last = (self._until or 0.0) - self._header.first_timestamp
+            reached = max(self.seconds, last + self._header.lead)
             self.truncated |= (self.duration or 0.0) - reached > MISSING_SECONDS
 
-    def _is_too_long(self, file: BinaryIO) -> bool:
-        """Whether that is certain already, so that no work is lost on the file."""
-        told = self.duration or 0.0
-        if self._header.is_certain:
-            return told > self._max_seconds
+    def _check_duration(self, file: BinaryIO) -> None:
+        """Raise AudioTooLong where that is certain already, so that no work is lost on the file."""
+        told, most = self.duration or 0.0, self._max_seconds
         # To count the packets of hours takes most of a second: a file said to be well below the limit does not wait for it.
-        return told > WORTH_COUNTING * self._max_seconds and holds_more(file, self._max_seconds)
+        is_too_long = told > WORTH_COUNTING * most
+        if is_too_long and (told > most if self._header.is_certain else holds_more(file, most)):
+            raise _too_long(most)
+        if told > most:
+            self.duration = None  # its packets hold less
 
     def _samples(self) -> Iterator[Samples]:
         mixer = _Mixer()
         try:
             for frame in self._frames():
+                if gap := self._gap(frame):
+                    yield from mixer.flush()
+                    yield from _silence(gap)
                 yield from mixer.push(frame)
             yield from mixer.flush()
         except FFmpegError as exc:
@@ -122,17 +128,29 @@ class AudioReader(Closing):
                 frames = packet.decode()
             except FFmpegError:
                 continue
-            for frame in frames:
-                if frame.pts is not None:
-                    self._last_pts = frame.pts
-                yield frame
+            yield from frames
+
+    def _gap(self, frame: AudioFrame) -> float:
+        """Seconds of silence before a frame: what was not sent or got lost stands between timestamps.
+
+        A player shows the picture and plays nothing there; text that closed up would run ahead of it.
+        """
+        before = self._until
+        if frame.pts is not None and frame.time_base is not None:
+            begin = float(frame.pts * frame.time_base)
+        else:
+            begin = before or 0.0
+        self._until = begin + frame.samples / frame.sample_rate
+        if before is None:
+            return self._header.lead
+        return begin - before if is_gap(begin - before) else 0.0
 
 
 class _Mixer:
     """Frames of any kind to mono samples at 16 kHz; frames are resampled a block at a time.
 
-    A stream may change its rate or its channels on the way (chained Ogg, joined MP3 files, AAC whose
-    header names half the rate): then the resampler is drained and made anew.
+    A stream may change its rate or its channels on the way (joined MP3 files, AAC whose header names half
+    the rate): then the resampler is drained and made anew.
     """
 
     def __init__(self) -> None:
@@ -148,14 +166,14 @@ class _Mixer:
             self._shape = shape
             self._fifo = AudioFifo()
             # Where channels have no places in a room that libswresample knows, it would guess some, and
-            # leave out what it takes for a subwoofer: the plain mean is taken.
+            # leave out what it takes for a subwoofer. Those are mixed here, and two as well.
             name = frame.layout.name
-            layout = name if "channels" in name or "ambisonic" in name else "mono"
+            is_ours = "channels" in name or "ambisonic" in name or name == "stereo"
+            layout = name if is_ours else "mono"
             # Float output would be mixed 3 dB louder than 16-bit output, and clip.
             options = {"rematrix_maxval": "1"}
             self._resampler = AudioResampler("flt", layout, SAMPLE_RATE, options=options)
-        # Gaps between timestamps are not filled: what is heard counts.
-        frame.pts = None
+        frame.pts = None  # what the resampler would make of gaps is not what is wanted
         self._fifo.write(frame)
         if self._fifo.samples >= BLOCK_SECONDS * frame.sample_rate:
             yield from self._resample(self._fifo.read())
@@ -165,13 +183,34 @@ class _Mixer:
             if self._fifo.samples:
                 yield from self._resample(self._fifo.read())
             yield from self._resample(None)
+            self._shape = None
 
     def _resample(self, frame: AudioFrame | None) -> Iterator[Samples]:
         for resampled in self._resampler.resample(frame):
             # Interleaved, since PyAV reads past the planes of a frame of more than 8 channels.
             interleaved = resampled.to_ndarray().reshape(-1, resampled.layout.nb_channels)
-            finite = np.nan_to_num(interleaved, posinf=1.0, neginf=-1.0)
-            yield np.clip(finite.mean(axis=1), -1.0, 1.0, dtype=np.float32)
+            finite: Samples = np.nan_to_num(interleaved, posinf=1.0, neginf=-1.0)
+            yield np.clip(_mixed(finite), -1.0, 1.0, dtype=np.float32)
+
+
+def _mixed(channels: Samples) -> Samples:
+    """One channel of several, shape (sample, channel): their mean.
+
+    Two that cancel each other out, as a balanced microphone on a stereo jack gives, are heard as the first.
+    """
+    mean: Samples = channels.mean(axis=1)
+    first = channels[:, 0]
+    if channels.shape[1] == 2 and np.dot(mean, mean) < CANCELLED * np.dot(first, first):
+        return first
+    return mean
+
+
+def _silence(seconds: float) -> Iterator[Samples]:
+    left = round(seconds * SAMPLE_RATE)
+    while left > 0:
+        piece = min(left, int(BLOCK_SECONDS * SAMPLE_RATE))
+        yield np.zeros(piece, np.float32)
+        left -= piece
 
 
 def _gather(pieces: Iterator[Samples]) -> Iterator[Samples]:

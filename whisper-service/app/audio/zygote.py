@@ -24,10 +24,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NoReturn
 
-import av.subtitles.stream  # noqa: F401 - libav's wrapper imports it when it first meets a subtitle
+# libav's wrapper imports these when it first meets a subtitle, and a child can no longer open a file.
+import av.subtitles.codeccontext
+import av.subtitles.stream  # noqa: F401
 
 from ..errors import Overloaded, ServiceError
 from .confinement import (
+    be_the_first_to_go,
     die_with_parent,
     has_system_call_filter,
     leave_network,
@@ -179,6 +182,7 @@ def main(control: int) -> None:
         text = "files are decoded without a system call filter: this kernel or processor has none"
         print(text, file=sys.stderr, flush=True)
     leave_network()
+    be_the_first_to_go()
     _load_everything()
     Zygote(socket.socket(fileno=control)).run()
     sys.exit(0)

@@ -123,13 +123,16 @@ def test_a_client_that_leaves_the_gateway_is_not_heard_for_its_language(held: He
             assert running.result(60) == (200, TEXT)
 
 
-def test_a_model_that_was_unloaded_fails_requests_and_hangs_none() -> None:
+def test_a_model_that_was_unloaded_fails_requests_hangs_none_and_is_not_ready() -> None:
     with serve_worker() as worker:
         station = station_of(worker)
         assert ask(worker) == (200, TEXT)
+        assert worker.get("/readyz").status_code == 200
         station.engine.close()
         assert ask(worker) == (500, "internal_error")
         assert ask(worker) == (500, "internal_error")
+        _until(lambda: worker.get("/readyz").status_code == 503)
+        assert worker.get("/health").json()["status"] == "stalled"
 
 
 def test_a_device_too_small_for_one_window_is_told_with_what_helps() -> None:

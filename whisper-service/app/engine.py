@@ -216,12 +216,13 @@ class Engine:
         workers at once, so that what they need they have before the first request.
         """
         with ThreadPoolExecutor(self.workers) as pool:
-            list(pool.map(lambda _: self._silent_pass(), range(self.workers)))
+            list(pool.map(lambda _: self.silent_pass(), range(self.workers)))
         began = clock()
-        self._silent_pass()
+        self.silent_pass()
         return clock() - began
 
-    def _silent_pass(self) -> None:
+    def silent_pass(self) -> None:
+        """Run every call once, on silence; raises what the device raises."""
         silence = np.zeros((self.mels, FULL_FRAMES), np.float32)
         start = [50258, 50259, 50359] if self.multilingual else [50257]
         view, _ = self.encode([silence], [None])

@@ -20,6 +20,7 @@ FRAME = 512
 _CONTEXT = 64
 _LEAST_SILENCE = SAMPLE_RATE * 98 / 1000
 """Silence at which speech of the greatest allowed duration may be split."""
+_LONGEST_OPEN = 30 * SAMPLE_RATE
 
 
 class Span(NamedTuple):
@@ -185,7 +186,7 @@ class SpeechSpans:
 
     def _judge(self, probability: float) -> None:
         rules, position = self._rules, self._position
-        if probability >= rules.threshold and self._silence_start:
+        if self._silence_start and (probability >= rules.threshold or self._is_open_for_long):
             self._silence_start = 0
             if self._next_start < self._prev_end:
                 self._next_start = position
@@ -209,6 +210,15 @@ class SpeechSpans:
             if self._silence_start - self._start > rules.min_speech:
                 self._ended.append(Span(self._start, self._silence_start))
             self._begin(None)
+
+    @property
+    def _is_open_for_long(self) -> bool:
+        """Whether it has been neither speech nor silence for so long that it is kept, as speech.
+
+        Nothing is told before that is decided, and what is not told is held: faster-whisper, which has the whole
+        file anyway, waits for as long as it takes.
+        """
+        return self._position - self._silence_start > max(self._rules.min_silence, _LONGEST_OPEN)
 
     def _begin(self, start: int | None) -> None:
         self._start = start

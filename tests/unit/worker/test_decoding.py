@@ -110,6 +110,17 @@ def test_text_without_timestamps_is_one_segment_of_the_whole_window() -> None:
     assert split.next_seek == 1734
 
 
+def test_a_stamp_that_opens_a_text_is_not_its_end() -> None:
+    """The model stops where the sound does, amid a word."""
+    split = split_by_timestamps([stamp(1.0), 1, 2], timestamp_begin=BEGIN, seek=500, frames=800)
+    assert [(d.start, d.end) for d in split.drafts] == [(5.0, 13.0)]
+    assert not split.ends_in_silence
+    closed = split_by_timestamps(
+        [stamp(1.0), 1, stamp(3.0)], timestamp_begin=BEGIN, seek=500, frames=800
+    )
+    assert [(d.start, d.end) for d in closed.drafts] == [(5.0, 8.0)]
+
+
 @given(
     st.lists(st.integers(0, 1500).map(lambda n: BEGIN + n) | st.integers(0, 50), max_size=60),
     st.integers(1, 3000),
@@ -361,6 +372,11 @@ def test_a_likely_text_is_not_left_out_for_sounding_like_no_speech_alone() -> No
         ("Sechs, fünf, neun, neun, sechs", False),
         ("one two three one two three one two three one two three", True),
         ("A very very very long way", False),
+        ("दादा दादी घर पर हैं।", False),
+        ("नाना नाना नाना नाना", True),
+        ("The DNS server is 1.1.1.1.", False),
+        ("1.000.000.000.000", False),
+        ("好的。好的。好的。好的。", True),
         ("", False),
     ],
 )

@@ -324,11 +324,14 @@ def test_a_batch_that_is_too_large_is_halved_now_and_from_now_on() -> None:
 
 
 def executor_of(
-    step: Callable[[list[Clip]], list[str]], max_batch_size: int
+    step: Callable[[list[Clip]], list[str]],
+    max_batch_size: int,
+    prove: Callable[[], None] = lambda: None,
 ) -> tuple[Executor[Clip, str], Callable[[int], None]]:
     """An executor of these steps, and how to have it run so many batches, each as full as it allows."""
     executor: Executor[Clip, str] = Executor(
         step,
+        prove=prove,
         settle=lambda entry, outcome: None,
         charge=lambda batch, seconds: 0,
         speed=Speed(1),
@@ -345,6 +348,31 @@ def executor_of(
             executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", size)])
 
     return executor, run
+
+
+def test_a_bad_window_is_told_apart_from_a_device_on_which_nothing_succeeds(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    is_lost = False
+
+    def step(batch: list[Clip]) -> list[str]:
+        raise RuntimeError("an illegal memory access")
+
+    def prove() -> None:
+        if is_lost:
+            raise RuntimeError("the device is lost")
+
+    executor, run = executor_of(step, 2, prove)
+    run(1)
+    assert not executor.is_broken, "the window was bad"
+    is_lost = True
+    run(3)
+    assert executor.is_broken
+    said = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert len(said) == 1, "once, not for every window"
+    is_lost = False
+    run(1)
+    assert not executor.is_broken
 
 
 def test_larger_batches_are_tried_again_ever_more_rarely_where_they_fail() -> None:

@@ -1,7 +1,7 @@
 """Where passages come from: no frame of a file moves, and nothing unheard is passed over."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -87,5 +87,22 @@ def test_what_was_encoded_for_the_language_is_given_away_with_the_first_window()
         first = await source.read(0)
         assert first is not None
         assert (first.encoded, source.encoded) == ("encoded", None)
+
+    asyncio.run(story())
+
+
+def test_what_came_before_a_break_is_read_before_it_is_raised() -> None:
+    def blocks() -> Iterator[Samples]:
+        yield from counted(45 * 16_000)
+        raise ConnectionError("the decoder died")
+
+    async def story() -> None:
+        source = file_of(blocks())
+        first, second = await source.read(0), await source.read(3000)
+        assert first is not None
+        assert second is not None
+        assert (first.frames, second.frames, source.end) == (3000, 1500, 4500)
+        with pytest.raises(ConnectionError):
+            await source.read(4500)
 
     asyncio.run(story())

@@ -148,3 +148,16 @@ def test_any_probabilities_and_options_give_the_reference_spans(
 def test_nobody_speaks_in_silence_noise_and_tones(name: str) -> None:
     samples = loaded(f"hard/{name}.wav")
     assert spans_of(streamed(samples, [32000]), len(samples), VadOptions(), 62) == []
+
+
+def test_what_is_neither_speech_nor_silence_for_long_is_kept_and_not_held_for_ever() -> None:
+    """Between the two thresholds nothing is decided; a file of hours would be held in memory."""
+    spans = SpeechSpans(VadOptions())
+    spans.push(np.full(30, 0.9, np.float32))
+    spans.push(np.full(1, 0.1, np.float32))
+    for second in range(1, 601):
+        assert spans.push(np.full(31, 0.4, np.float32)) == []
+        heard = (31 + 31 * second) * FRAME
+        assert heard - spans.settled < 32 * 16_000
+    [whole] = spans.push(np.full(200, 0.1, np.float32))
+    assert whole.end > 590 * 16_000, "what may have been said is in it"

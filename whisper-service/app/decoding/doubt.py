@@ -7,6 +7,7 @@ model to hear it.
 import re
 from collections.abc import Sequence
 from itertools import groupby
+from unicodedata import category
 
 from .attempt import Outcome, Thresholds
 
@@ -49,13 +50,22 @@ def is_left_out(reasons: Sequence[str]) -> bool:
 
 def is_repetitive(text: str) -> bool:
     """Whether one word, or two or three in turn, come REPEATS times in a row."""
-    words = re.findall(r"\w+", text.lower())
+    words = _words(text.lower())
     for size in (1, 2, 3):
         for offset in range(size):
             grams = [tuple(words[n : n + size]) for n in range(offset, len(words) - size + 1, size)]
             if any(len(list(run)) >= REPEATS for _, run in groupby(grams)):
                 return True
     return False
+
+
+def _words(text: str) -> list[str]:
+    """Letters with their marks, such as the vowels of Hindi, and numbers with their dots and commas."""
+    whole_numbers = re.sub(r"(?<=\d)[.,:](?=\d)", "_", text)
+    return "".join(
+        letter if letter.isalnum() or letter == "_" or category(letter).startswith("M") else " "
+        for letter in whole_numbers
+    ).split()
 
 
 def spoken_seconds(start: float, end: float, speech: Sequence[tuple[float, float]]) -> float:

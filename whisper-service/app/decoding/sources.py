@@ -52,14 +52,19 @@ class FileSource:
         self._samples = np.zeros(0, np.float32)
         self._begin = 0
         self._is_over = False
+        self._broken: Exception | None = None
         self.end: int | None = None
         self.encoded: Any = None
         """The encoder's output of the first window, where it was heard for its language."""
 
     async def read(self, seek: int, *, heard: int = 0) -> Sound | None:
-        """The next 30 s from `seek`; all that is left counts, whether heard or not."""
+        """The next 30 s from `seek`; all that is left counts, whether heard or not.
+
+        Where the file breaks off, what went wrong is raised behind all that came before.
+        """
         held = await self._fill(seek * FRAME_SAMPLES)
         if len(held) < FRAME_SAMPLES:
+            self.check()
             return None
         samples = held[:WINDOW_SAMPLES]
         encoded, self.encoded = None if seek else self.encoded, None  # megabytes, of use once
@@ -76,12 +81,20 @@ class FileSource:
         is_whole = not index and self._is_over and len(held) <= WINDOW_SAMPLES
         return Sound(samples, index * FULL_FRAMES, is_whole=is_whole)
 
+    def check(self) -> None:
+        """Raise what went wrong where the file broke off."""
+        if self._broken is not None:
+            raise self._broken
+
     async def _fill(self, begin: int, ahead: int = WINDOW_SAMPLES) -> Samples:
         """Hold `ahead` samples from `begin` and one more, unless the file ends before."""
         parts = [self._from(begin, self._samples)]
         size = len(parts[0])
         while size <= ahead and not self._is_over:
-            block = await self._next_block()
+            try:
+                block = await self._next_block()
+            except Exception as error:
+                block, self._broken = None, error
             if block is None:
                 self._is_over = True
                 self.end = (self._begin + size) // FRAME_SAMPLES

@@ -29,6 +29,7 @@ class Station:
         self.step = Step(self.engine, self.vocabulary)
         self.scheduler: Scheduler[Attempt, Outcome] = Scheduler(
             self.step,
+            prove=self.engine.silent_pass,
             workers=self.engine.workers,
             max_batch_size=self.engine.max_batch_size,
             max_requests=settings.whisper_max_queue,
@@ -54,7 +55,7 @@ class Station:
 
     @property
     def is_well(self) -> bool:
-        """Whether its threads live and no step is stalled."""
+        """Whether its threads live, no step is stalled, and its device computes."""
         return self.scheduler.alive and not self.scheduler.watchdog.stalled
 
     def close(self) -> None:

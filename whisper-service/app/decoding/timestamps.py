@@ -72,8 +72,10 @@ def split_by_timestamps(
         if tokens[i] >= timestamp_begin and tokens[i - 1] >= timestamp_begin
     ]
     if not cuts:
-        stamps = [token for token in tokens if token > timestamp_begin]
-        end = time(stamps[-1]) if stamps else begin + length
+        # Unlike in the reference, where the stamp that opens a text is taken for its end too.
+        end = (
+            time(tokens[-1]) if ends_in_silence and tokens[-1] > timestamp_begin else begin + length
+        )
         return Split([Draft(seek, begin, end, tokens)], seek + frames, ends_in_silence)
 
     drafts = [

@@ -44,7 +44,7 @@ class Vocabulary:
         """faster-whisper's tokenizer; shared, so its language must not be changed."""
         return Tokenizer(self._tokenizer, self.multilingual, task=task, language=language)
 
-    @functools.lru_cache(maxsize=256)  # noqa: B019
+    @functools.lru_cache(maxsize=8)  # noqa: B019 (a client's list may have 10,000 tokens)
     def suppressed(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """All tokens that are never generated: -1 stands for symbols that are not speech."""
         if not tokens:

@@ -32,6 +32,7 @@ class Executor(Generic[J, R]):
         self,
         step: Callable[[list[J]], Sequence[R]],
         *,
+        prove: Callable[[], None],
         settle: Callable[[Entry[J], R | Exception], None],
         charge: Callable[[Sequence[Entry[J]], float], int],
         speed: Speed,
@@ -42,14 +43,17 @@ class Executor(Generic[J, R]):
     ) -> None:
         """`settle` is given what came of each window, `charge` each step's batch and seconds.
 
-        `charge` returns how many windows are left in the queue.
+        `charge` returns how many windows are left in the queue; `prove` raises where no step can succeed.
         """
+        self.is_broken = False
+        """Whether the last failure was not its window's: nothing succeeds any more."""
         self.max_batch_size = max_batch_size
         """Windows that fit into a batch, as far as is known."""
         self._most = max_batch_size
         self._good_steps, self._enough_steps = 0, GOOD_STEPS
         self._is_trial = False
         self._step = step
+        self._prove = prove
         self._settle = settle
         self._charge = charge
         self._speed = speed
@@ -79,15 +83,29 @@ class Executor(Generic[J, R]):
             if len(batch) == 1:
                 log.exception("%s failed", batch[0].job.description)
                 self._settle(batch[0], error)
+                self._look_for_the_cause()
                 return
             log.warning("a batch of %d failed (%r); trying them one by one", len(batch), error)
             parts = [[entry] for entry in batch]
         else:
+            self.is_broken = False
             for entry, result in zip(batch, results, strict=True):
                 self._settle(entry, result)
             self._widen(len(batch))
         for part in parts:
             self.run(part)
+
+    def _look_for_the_cause(self) -> None:
+        """Find out whether the window was bad or the device is: a GPU that is lost fails at once, for ever."""
+        try:
+            with self._watchdog.watching(("a trial",), self._speed.expected_step_seconds(1)):
+                self._prove()
+        except Exception as error:
+            if not self.is_broken:
+                log.critical("nothing can be computed any more: %r", error)
+            self.is_broken = True
+        else:
+            self.is_broken = False
 
     def _widen(self, good: int) -> None:
         """Try larger batches again once many full ones have gone well."""

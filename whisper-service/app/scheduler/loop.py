@@ -36,6 +36,7 @@ class Scheduler(Generic[J, R]):
         self,
         step: Callable[[list[J]], Sequence[R]],
         *,
+        prove: Callable[[], None] = lambda: None,
         workers: int = 1,
         max_batch_size: int = 4,
         max_requests: int = 64,
@@ -43,12 +44,14 @@ class Scheduler(Generic[J, R]):
         hooks: Sequence[Hook] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`prove` raises where no step could succeed, whatever window it is given."""
         self._tell = functools.partial(tell, list(hooks))
         self.workers = workers
         self.speed = Speed(workers)
         self.watchdog = Watchdog(self._tell, clock)
         self._executor: Executor[J, R] = Executor(
             step,
+            prove=prove,
             settle=self._settle,
             charge=self._charge,
             speed=self.speed,
@@ -92,8 +95,8 @@ class Scheduler(Generic[J, R]):
 
     @property
     def alive(self) -> bool:
-        """False once a worker thread has died."""
-        return not self._died
+        """False once a worker thread has died, and while every step fails."""
+        return not (self._died or self._executor.is_broken)
 
     @property
     def max_batch_size(self) -> int:

@@ -61,3 +61,4 @@ async def _sounds(reading: Reading, plan: Plan) -> AsyncIterator[Sound]:
     while (sound := await source.peek(index)) is not None:
         yield sound
         index += 1
+    source.check()

@@ -12,7 +12,6 @@ from itertools import chain
 from typing import Any
 
 from ..audio import SAMPLE_RATE
-from ..decoding.attempt import Outcome
 from ..decoding.language import HeardLanguage, choose_language, is_settled
 from ..decoding.listener import Listener
 from ..decoding.passage import Context, Said, transcribe_passage
@@ -71,15 +70,16 @@ class Work:
         blocks = self.reading.blocks()
         source = FileSource(lambda: self.reading.next(blocks))
         if self._is_language_open:
-            heard: list[Outcome] = []
-            while (sound := await source.peek(len(heard))) is not None:
-                heard.append(await self.listener.detect_language(sound, self.plan))
-                if self._settle_language(_votes(heard)):
+            votes: list[dict[str, float]] = []
+            while (sound := await source.peek(len(votes))) is not None:
+                outcome = await self.listener.detect_language(sound, self.plan)
+                if not votes:
+                    source.encoded = outcome.encoded  # megabytes: of the first window alone
+                votes.append(outcome.languages)
+                if self._settle_language(votes):
                     break
-            if heard and self._is_language_open:
-                self._settle_language(_votes(heard), is_over=True)
-            source.encoded = heard[0].encoded if heard else None
-            del heard  # the encoder's outputs of many windows
+            if votes and self._is_language_open:
+                self._settle_language(votes, is_over=True)
         context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix)
         clock = Clock()
         async for said, seek in transcribe_passage(source, self.listener, self.plan, context):
@@ -242,20 +242,16 @@ class Work:
     async def _vote(
         self, ballot: Ballot, votes: list[dict[str, float]]
     ) -> list[tuple[Window, Any]]:
-        """Hear for whom a ballot votes; return its windows, with the encoder's output of one that is alone."""
+        """Hear for whom a ballot votes; return its windows, the file's first with the encoder's output if it is alone."""
         outcome = await self.listener.detect_language(ballot.sound, self.plan)
+        encoded = outcome.encoded if len(ballot.windows) == 1 and not votes else None
         votes.append(outcome.languages)
-        encoded = outcome.encoded if len(ballot.windows) == 1 else None
         return [(window, encoded) for window in ballot.windows]
 
     def _count(self, window: Window) -> None:
         speech = sum(span.length for span in window.speech) / SAMPLE_RATE
         self.speech_seconds = (self.speech_seconds or 0.0) + speech
         self.kept_seconds = (self.kept_seconds or 0.0) + window.duration
-
-
-def _votes(heard: list[Outcome]) -> list[dict[str, float]]:
-    return [outcome.languages for outcome in heard]
 
 
 def _failure(task: asyncio.Task[Any]) -> Exception | None:

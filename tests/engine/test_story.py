@@ -780,10 +780,14 @@ def test_the_log_says_where_in_the_file_a_window_lies_that_fails(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def refuse(*_: Any) -> Any:
-        raise ValueError("a bad window")
+    encode, failures = station.engine.encode, [ValueError("a bad window")]
 
-    monkeypatch.setattr(station.engine, "encode", refuse)
+    def refuse_once(*told: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return encode(*told)
+
+    monkeypatch.setattr(station.engine, "encode", refuse_once)
     with pytest.raises(RemoteError):
         answer(transcriber, joined("hard/silence-20s.wav", "short/en-1.wav"))
     [failure] = [record for record in caplog.records if record.name == "worker.scheduler.executor"]

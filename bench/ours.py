@@ -13,7 +13,7 @@ from app.models import Models
 from app.settings import Settings
 from app.transcribe import Transcriber
 from app.uploads import Upload
-from app.wire import Options, Segment
+from app.wire import Options, Segment, Word
 
 
 @dataclass
@@ -25,6 +25,7 @@ class Heard:
     end: float = 0.0
     texts: list[str] = field(default_factory=list)
     """Of its segments."""
+    words: list[Word] = field(default_factory=list)
 
 
 class Ours:
@@ -54,6 +55,7 @@ class Ours:
             async for event in events:
                 if isinstance(event, Segment):
                     heard.texts.append(event.text)
+                    heard.words += event.words or []
                     heard.first = heard.first or time.monotonic() - began
                 if len(heard.texts) >= most:
                     break

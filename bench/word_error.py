@@ -1,6 +1,6 @@
 """Word error on every file of tests/data against faster-whisper's two pipelines, in one run.
 
-    PYTHONPATH=whisper-service python bench/word_error.py [--model DIRECTORY] [--data DIRECTORY] [--words] [FILES]
+    PYTHONPATH=whisper-service:. python bench/word_error.py [--model DIRECTORY] [--data DIRECTORY] [--words] [FILES]
 
 The goal is that ours is at most theirs on every file. Also prints the median error of the start of the
 first word of each sentence (`--words`). Beam 5, float32, language detected.
@@ -9,52 +9,24 @@ first word of each sentence (`--words`). Beam 5, float32, language detected.
 import argparse
 import asyncio
 import json
-import re
 import statistics
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from app.audio import Cage
-from app.decoding.station import Station
-from app.models import Models
-from app.settings import Settings
-from app.transcribe import Transcriber
-from app.uploads import Upload
-from app.wire import Options, collect
 from faster_whisper import BatchedInferencePipeline, WhisperModel
+from ours import Ours
 from report import Row, report
+
+from tools.micro_model.measures import normalized, word_errors
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
 
 Heard = tuple[str, list[tuple[str, float]]]
-
-
-def words(text: str) -> list[str]:
-    """Words as the word error counts them."""
-    return re.sub(r"[^\w' ]", " ", text.lower()).split()
-
-
-def word_errors(truth: list[str], heard: list[str]) -> int:
-    """Least number of insertions, deletions and substitutions."""
-    row = list(range(len(heard) + 1))
-    for i, expected in enumerate(truth, 1):
-        previous, row[0] = row[0], i
-        for j, word in enumerate(heard, 1):
-            cost = previous + (expected != word)
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, cost)
-    return row[-1]
-
-
-def start_errors(sentences: list[dict[str, object]], heard: list[tuple[str, float]]) -> list[float]:
-    """Distance of each sentence's first word to the same word heard nearest to it, if within 1.5 s."""
-    errors = []
-    for sentence in sentences:
-        first, start = words(str(sentence["text"]))[0], float(str(sentence["start"]))
-        near = [abs(at - start) for word, at in heard if words(word) == [first]]
-        if near and min(near) < 1.5:
-            errors.append(min(near))
-    return errors
+"""A text, and its words with their starts in seconds."""
+System = Callable[[Path], Heard]
 
 
 def main() -> None:
@@ -64,66 +36,27 @@ def main() -> None:
     parser.add_argument("--words", action="store_true")
     parser.add_argument("files", nargs="*")
     args = parser.parse_args()
-    settings = Settings(
-        whisper_models=["bench"],
-        whisper_aliases={"bench": str(args.model)},
-        whisper_device="cpu",
-        whisper_compute_type="float32",
-    )
-    models = Models(settings, lambda name, directory: Station(name, directory, settings))
-    models.load_all()
-    cage = Cage()
-    transcriber = Transcriber(settings, models, cage)
-    bare = WhisperModel(str(args.model), device="cpu", compute_type="float32", cpu_threads=2)
-    batched = BatchedInferencePipeline(bare)
-
-    def ours(file: Path, **options: object) -> Heard:
-        upload = Upload(file.open("rb"), 0, Options(word_timestamps=args.words, **options))
-        answer = asyncio.run(collect(transcriber.transcribe("bench", upload, file.name)))
-        return answer.text, [(w.word, w.start) for s in answer.segments for w in s.words or []]
-
-    def theirs(transcribe: Callable[..., object], file: Path, **options: object) -> Heard:
-        segments, _ = transcribe(str(file), word_timestamps=args.words, **options)  # type: ignore[misc]
-        heard = list(segments)
-        text = " ".join(segment.text.strip() for segment in heard)
-        return text, [(w.word, w.start) for s in heard for w in s.words or []]
-
-    systems: dict[str, Callable[[Path], Heard]] = {
-        "ours": lambda file: ours(file),
-        "ours, text alone": lambda file: ours(file, without_timestamps=True),
-        "ours, no VAD": lambda file: ours(file, vad_filter=False),
-        "WhisperModel": lambda file: theirs(bare.transcribe, file),
-        "WhisperModel, VAD": lambda file: theirs(bare.transcribe, file, vad_filter=True),
-        "batched": lambda file: theirs(batched.transcribe, file),
-    }
+    ours = Ours(args.model, compute_type="float32")
+    systems = compared(ours, args.model, words=args.words)
     rows: list[Row] = []
-    starts: dict[str, list[float]] = {name: [] for name in systems}
-    for item in json.loads((args.data / "truth.json").read_text()):
-        if args.files and item["file"] not in args.files:
-            continue
-        if not (args.data / item["file"]).is_file():
-            continue  # the truth tells of more files than lie here
-        truth = words(" ".join(sentence["text"] for sentence in item["sentences"]))
-        row: dict[str, str | float | int] = {"file": item["file"], "words": len(truth)}
+    starts: dict[str, list[float]] = defaultdict(list)
+    for item in known(args.data, args.files):
+        truth = " ".join(sentence["text"] for sentence in item["sentences"])
+        row: dict[str, str | float | int] = {"file": item["file"], "words": len(normalized(truth))}
         for name, system in systems.items():
             text, said = system(args.data / item["file"])
-            row[name] = word_errors(truth, words(text))
+            row[name], _ = word_errors(truth, text)
             starts[name] += start_errors(item["sentences"], said)
         best = min(int(row[name]) for name in systems if not name.startswith("ours"))
         row["ours is"] = "worse" if int(row["ours"]) > best else "as good or better"
         rows.append(row)
         print(*row.values(), flush=True)
-    numbers = [key for key in rows[0] if key not in ("file", "ours is")]
-    rows.append(
-        {
-            "file": "all",
-            **{key: sum(int(row[key]) for row in rows) for key in numbers},
-            "ours is": "",
-        }
-    )
+    counted = [name for name in rows[0] if name not in ("file", "ours is")]
+    sums = {name: sum(int(row[name]) for row in rows) for name in counted}
+    rows.append({"file": "all", **sums, "ours is": ""})
     report("word_error", rows, "words wrong, in float32 with beam 5")
     if args.words:
-        medians = [
+        medians: list[Row] = [
             {
                 "system": name,
                 "sentences": len(errors),
@@ -132,8 +65,49 @@ def main() -> None:
             for name, errors in starts.items()
         ]
         report("first_words", medians, "error of the start of a sentence's first word")
-    models.close()
-    cage.close()
+    ours.close()
+
+
+def compared(ours: Ours, model: Path, *, words: bool) -> dict[str, System]:
+    """Our strategies and faster-whisper's two pipelines, on the same weights."""
+    bare = WhisperModel(str(model), device="cpu", compute_type="float32", cpu_threads=2)
+    batched = BatchedInferencePipeline(bare)
+
+    def hear(file: Path, **options: Any) -> Heard:
+        heard = asyncio.run(ours.hear(file, word_timestamps=words, **options))
+        return "".join(heard.texts), [(word.word, word.start) for word in heard.words]
+
+    def theirs(transcribe: Callable[..., Any], file: Path, **options: Any) -> Heard:
+        segments = list(transcribe(str(file), word_timestamps=words, **options)[0])
+        text = " ".join(segment.text.strip() for segment in segments)
+        return text, [(word.word, word.start) for s in segments for word in s.words or []]
+
+    return {
+        "ours": hear,
+        "ours, text alone": lambda file: hear(file, without_timestamps=True),
+        "ours, no VAD": lambda file: hear(file, vad_filter=False),
+        "WhisperModel": lambda file: theirs(bare.transcribe, file),
+        "WhisperModel, VAD": lambda file: theirs(bare.transcribe, file, vad_filter=True),
+        "batched": lambda file: theirs(batched.transcribe, file),
+    }
+
+
+def known(data: Path, wanted: list[str]) -> Iterator[dict[str, Any]]:
+    """What is said in each file, or in those that are wanted; the truth tells of more than lie there."""
+    for item in json.loads((data / "truth.json").read_text()):
+        if (not wanted or item["file"] in wanted) and (data / item["file"]).is_file():
+            yield item
+
+
+def start_errors(sentences: list[dict[str, Any]], heard: list[tuple[str, float]]) -> list[float]:
+    """Distance of each sentence's first word to the same word heard nearest to it, if within 1.5 s."""
+    errors = []
+    for sentence in sentences:
+        first = normalized(sentence["text"])[:1]
+        near = [abs(at - sentence["start"]) for word, at in heard if normalized(word) == first]
+        if near and min(near) < 1.5:
+            errors.append(min(near))
+    return errors
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,30 +9,14 @@ import pytest
 from house import DATA
 from running import KEY, Running
 
+from tools.micro_model.measures import word_errors
+
 TRUTH = {item["file"]: item for item in json.loads((DATA / "truth.json").read_text())}
 SHORT = sorted(file for file in TRUTH if file.startswith("short/"))
 
 
-def words(text: str) -> list[str]:
-    """Words as the word error counts them."""
-    return re.sub(r"[^\w' ]", " ", text.lower()).split()
-
-
-def word_errors(truth: list[str], heard: list[str]) -> int:
-    """Least number of insertions, deletions and substitutions."""
-    row = list(range(len(heard) + 1))
-    for i, expected in enumerate(truth, 1):
-        previous, row[0] = row[0], i
-        for j, word in enumerate(heard, 1):
-            previous, row[j] = (
-                row[j],
-                min(row[j] + 1, row[j - 1] + 1, previous + (expected != word)),
-            )
-    return row[-1]
-
-
-def truth_of(file: str) -> list[str]:
-    return words(" ".join(sentence["text"] for sentence in TRUTH[file]["sentences"]))
+def truth_of(file: str) -> str:
+    return " ".join(sentence["text"] for sentence in TRUTH[file]["sentences"])
 
 
 def send(gateway: Running, file: str, **fields: str) -> dict[str, object]:
@@ -50,8 +33,8 @@ def test_a_short_file_gives_its_text_and_language_and_nothing_else(
     answer = send(gateway, file)
     assert set(answer) == {"text", "language"}
     assert answer["language"] == TRUTH[file]["language"]
-    truth = truth_of(file)
-    assert word_errors(truth, words(str(answer["text"]))) <= 0.15 * len(truth) + 1
+    wrong, said = word_errors(truth_of(file), str(answer["text"]))
+    assert wrong <= 0.15 * said + 1
 
 
 def test_a_video_gives_its_text_whatever_its_name_and_type_say(gateway: Running) -> None:

@@ -734,7 +734,8 @@ def test_of_dense_speech_no_sentence_is_lost_or_doubled(
     assert heard_words == pytest.approx(words, rel=0.05)
     last = sentences[-1]
     assert abs(segments[-1].end - last["end"]) < 0.5
-    assert segments[-1].text.split()[-1] == last["text"].split()[-1]
+    # The first word and not the last: to count eight digits is the model's to get right.
+    assert segments[-1].text.split()[0] == last["text"].split()[0]
 
 
 # --- admission and leaving ----------------------------------------------------------------------

@@ -26,6 +26,7 @@ OPENAI_NAMES = [
     "gpt-transcribe",
 ]
 PUBLISHED_KEY = "change-me"
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/]+")
 OWN_PATHS = frozenset(
     {
         *("transcribe", "detect-language", "v1", "health", "livez", "readyz"),
@@ -115,9 +116,7 @@ class Settings(BaseSettings):
     def _as_browsers_send_them(cls, value: list[str]) -> list[str]:
         origins = [origin.removesuffix("/") for origin in value]
         for origin in origins:
-            if origin not in ("*", "null") and not re.fullmatch(
-                r"[a-z][a-z0-9+.-]*://[^/]+", origin
-            ):
+            if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"'{origin}' is no origin; write it as https://app.example")
         return origins
 

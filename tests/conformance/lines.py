@@ -65,7 +65,7 @@ a stream is deltas and one done
 every event fits the strict types
 deltas, done and `json` say the same
 a stream is server-sent events although `Accept` says JSON
-every block is one line of data or a comment; `[DONE]` and a blank line end it
+every event is one line of data and a blank line, comments are lines above it; `[DONE]` ends it
 the first delta comes while the rest is still worked on
 signs of life are comments
 a stream tells speakers apart

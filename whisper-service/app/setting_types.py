@@ -42,12 +42,12 @@ def told(error: ValueError) -> str:
     """What is wrong with settings, in one line that names them as they are written."""
     if not isinstance(error, ValidationError):
         return str(error)
-    faults = error.errors(include_url=False, include_input=False, include_context=False)
-    names = (".".join(str(part) for part in fault["loc"]).upper() for fault in faults)
-    texts = (fault["msg"].removeprefix("Value error, ") for fault in faults)
-    return "; ".join(
-        f"{name}: {text}" if name else text for name, text in zip(names, texts, strict=True)
-    )
+    faults = []
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        name = ".".join(str(part) for part in fault["loc"]).upper()
+        text = fault["msg"].removeprefix("Value error, ")
+        faults.append(f"{name}: {text}" if name else text)
+    return "; ".join(faults)
 
 
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]

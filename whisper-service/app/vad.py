@@ -21,6 +21,7 @@ _CONTEXT = 64
 _LEAST_SILENCE = SAMPLE_RATE * 98 / 1000
 """Silence at which speech of the greatest allowed duration may be split."""
 _LONGEST_OPEN = 30 * SAMPLE_RATE
+"""Least time for which what is neither speech nor silence is left undecided."""
 
 
 class Span(NamedTuple):

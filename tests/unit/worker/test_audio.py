@@ -254,9 +254,9 @@ def test_two_channels_that_cancel_each_other_out_are_heard_as_one() -> None:
 def test_a_cover_of_megabytes_may_stand_before_the_sound(container: str, codec: str) -> None:
     size = 3_000_000
     digits = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
-    cover = b"ID3\x03\0\0" + digits + b"APIC" + (size - 10).to_bytes(4, "big") + bytes(size - 8 + 2)
+    cover = b"ID3\x03\0\0" + digits + bytes(size)
     plain = encoded(container, codec, 3, 44100)
-    samples, _ = read(cover[: 10 + size] + plain)
+    samples, _ = read(cover + plain)
     assert len(samples) / SAMPLE_RATE == pytest.approx(3, abs=0.15)
 
 

@@ -49,8 +49,8 @@ ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"%PDF")
 """What can hold sound uncompressed and would be mistaken for it."""
 # What a file that we take begins with: (offset, bytes). It only chooses the words of a refusal.
 SIGNATURES = (
-    (8, b"WAVE"), (8, b"AVI "), (0, b"FLV"), (0, b"RF64"), (0, b"riff"), (0, b"FORM"), (0, b".snd"), (0, b"caff"), (0, b"fLaC"),
-    (0, b"ID3"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (4, b"ftyp"), (4, b"moov"), (4, b"mdat"),
+    (8, b"WAVE"), (8, b"AVI "), (0, b"FLV"), (0, b"RF64"), (0, b"riff"), (0, b"FORM"), (0, b".snd"), (0, b"caff"),
+    (0, b"fLaC"), (0, b"ID3"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (4, b"ftyp"), (4, b"moov"), (4, b"mdat"),
     (0, b"#!AMR"), (0, b"\x30\x26\xb2\x75"), (0, b"\x00\x00\x01\xba"),
 )  # fmt: skip
 

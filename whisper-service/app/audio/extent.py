@@ -36,9 +36,9 @@ class Layout(NamedTuple):
 
 
 # Microsoft, "Multimedia Programming Interface and Data Specifications 1.0" (RIFF); Sony Pictures Digital,
-# "Sony Wave64"; Apple, "Audio Interchange File Format" and "Core Audio Format Specification 1.0", whose size of -1
-# is unknown; Microsoft,
-# "Advanced Systems Format Specification", where a stream's Data Object has the size of its header.
+# "Sony Wave64"; Apple, "Audio Interchange File Format" and "Core Audio Format Specification 1.0", whose size of
+# -1 is unknown; Microsoft, "Advanced Systems Format Specification", where a stream's Data Object has the size
+# of its header.
 CHUNKED = {
     b"RIFF": Layout(12, Struct("<4sI"), False, 2, b"data"),
     b"FORM": Layout(12, Struct(">4sI"), False, 2, b"SSND"),

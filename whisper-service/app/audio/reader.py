@@ -92,9 +92,12 @@ class AudioReader(Closing):
     def _check_duration(self, file: BinaryIO) -> None:
         """Raise AudioTooLong where that is certain already, so that no work is lost on the file."""
         told, most = self.duration or 0.0, self._max_seconds
-        # To count the packets of hours takes most of a second: a file said to be well below the limit does not wait for it.
-        is_too_long = told > WORTH_COUNTING * most
-        if is_too_long and (told > most if self._header.is_certain else holds_more(file, most)):
+        if self._header.is_certain:
+            is_too_long = told > most
+        else:
+            # To count the packets of hours takes most of a second: a file said to be well below does not wait for it.
+            is_too_long = told > WORTH_COUNTING * most and holds_more(file, most)
+        if is_too_long:
             raise _too_long(most)
         if told > most:
             self.duration = None  # its packets hold less

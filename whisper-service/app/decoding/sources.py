@@ -7,10 +7,9 @@ import numpy as np
 
 from ..audio import SAMPLE_RATE, Samples
 from ..mel import FRAME_SAMPLES, FRAMES_PER_SECOND, FULL_FRAMES
-from ..windows import Window
+from ..windows import LONGEST, Window
 from .listener import Sound
 
-WINDOW_SAMPLES = FULL_FRAMES * FRAME_SAMPLES
 LEAST_SPEECH_SECONDS = 0.5
 """No more speech than this behind the last segment of a window is not looked at again; what has never
 been heard, or only in a text that was not taken, is."""
@@ -66,19 +65,19 @@ class FileSource:
         if len(held) < FRAME_SAMPLES:
             self.check()
             return None
-        samples = held[:WINDOW_SAMPLES]
+        samples = held[:LONGEST]
         encoded, self.encoded = None if seek else self.encoded, None  # megabytes, of use once
-        is_whole = not seek and self._is_over and len(held) <= WINDOW_SAMPLES
+        is_whole = not seek and self._is_over and len(held) <= LONGEST
         return Sound(samples, seek, is_whole=is_whole, encoded=encoded)
 
     async def peek(self, index: int) -> Sound | None:
         """The window number `index` of the file, counted in whole windows, before any is read."""
-        begin = index * WINDOW_SAMPLES
-        held = await self._fill(0, begin + WINDOW_SAMPLES)
-        samples = held[begin : begin + WINDOW_SAMPLES]
+        begin = index * LONGEST
+        held = await self._fill(0, begin + LONGEST)
+        samples = held[begin : begin + LONGEST]
         if len(samples) < FRAME_SAMPLES:
             return None
-        is_whole = not index and self._is_over and len(held) <= WINDOW_SAMPLES
+        is_whole = not index and self._is_over and len(held) <= LONGEST
         return Sound(samples, index * FULL_FRAMES, is_whole=is_whole)
 
     def check(self) -> None:
@@ -86,7 +85,7 @@ class FileSource:
         if self._broken is not None:
             raise self._broken
 
-    async def _fill(self, begin: int, ahead: int = WINDOW_SAMPLES) -> Samples:
+    async def _fill(self, begin: int, ahead: int = LONGEST) -> Samples:
         """Hold `ahead` samples from `begin` and one more, unless the file ends before."""
         parts = [self._from(begin, self._samples)]
         size = len(parts[0])

@@ -14,6 +14,7 @@ what they cost and what they can share a batch with.
     loop.py       the scheduler itself: the queue's lock, lanes, cancelling
 """
 
+from .admission import Arrival
 from .executor import BatchTooLarge
 from .lane import Lane
 from .loop import Scheduler, SchedulerDied
@@ -21,6 +22,7 @@ from .queue import Job, Priority
 from .reports import Hook, RefusalReport, Report, StallReport, StepReport
 
 __all__ = [
+    "Arrival",
     "BatchTooLarge",
     "Hook",
     "Job",

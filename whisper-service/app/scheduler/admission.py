@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import Overloaded, ServiceError
 from .lane import Lane
-from .queue import AGEING_SECONDS, class_ranks
+from .queue import AGEING_SECONDS, RANKS, Priority, class_ranks
 from .reports import RefusalReport
 from .speed import WINDOW_SECONDS, Speed, windows_in
 
@@ -21,15 +21,21 @@ Lanes = Sequence[Lane[Any, Any]]
 class Arrival:
     """A request that comes now."""
 
-    tenant: str
-    rank: int
-    """Of its priority class; 0 goes first."""
+    tenant: str = ""
+    priority: Priority = "interactive"
     seconds: float = 0.0
     """Audio in it; 0 when that is not known yet."""
+    deadline: float | None = None
+    """Seconds from when it came, within which it is to be served whole."""
     in_turn: bool = False
     """Whether each of its windows waits for the one before it."""
     age: float = 0.0
     """Seconds since it came: while it was received it was not in the queue."""
+
+    @property
+    def rank(self) -> int:
+        """Of its priority class; 0 goes first."""
+        return RANKS[self.priority]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +124,13 @@ class Bounds:
     """Windows that can run at once: so many requests more may be open, whatever each of them is at."""
 
     def refusal(
-        self, arrival: Arrival, deadline: float | None, lanes: Lanes, speed: Speed, now: float
+        self, arrival: Arrival, lanes: Lanes, speed: Speed, now: float
     ) -> tuple[ServiceError, RefusalReport] | None:
         """Why a request is not taken; None when it is.
 
         A request is taken however long it is when nothing else waits. A tenant that has nothing open
         finds room for as much again, so that nobody can fill the queue for all. A request whose end is
-        predicted after its `deadline`, in seconds from when it came, is refused at once.
+        predicted after its deadline is refused at once.
         """
         load = Load.of(lanes)
         room = 1 if any(lane.place.tenant == arrival.tenant for lane in lanes) else 2
@@ -140,16 +146,16 @@ class Bounds:
             again = speed.predicted_seconds(windows_in(min(excess, load.backlog_seconds)))
             full = Overloaded("The queue is full", retry_after=again)
             return full, _report("audio_seconds", load)
-        if deadline is not None:
+        if arrival.deadline is not None:
             alone = arrival.age + speed.predicted_alone(arrival.seconds, in_turn=arrival.in_turn)
             end = seconds_before(arrival, lanes, speed, now) + alone
-            if end > deadline:
+            if end > arrival.deadline:
                 late = Overloaded(
-                    f"The deadline of {deadline:g} s cannot be met; {end:.1f} s are predicted",
+                    f"The deadline of {arrival.deadline:g} s cannot be met; {end:.1f} s are predicted",
                     param="deadline",
-                    retry_after=end - deadline,
+                    retry_after=end - arrival.deadline,
                 )
-                late.retryable = None if alone <= deadline else False
+                late.retryable = None if alone <= arrival.deadline else False
                 return late, _report("deadline", load)
         return None
 

@@ -9,17 +9,21 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Generic
 
 from ..errors import Overloaded, ServiceError
 from .admission import Arrival, Bounds, Load, seconds_before
 from .executor import Executor
 from .lane import Lane, R
-from .queue import RANKS, Entry, FairQueue, J, Priority
+from .queue import Entry, FairQueue, J
 from .reports import Hook, RefusalReport, tell
 from .speed import Speed
 from .watchdog import Watchdog
 from .workers import Workers
+
+ANYONE = Arrival()
+"""A request of which nothing is known yet."""
 
 
 class SchedulerDied(ServiceError):
@@ -117,56 +121,33 @@ class Scheduler(Generic[J, R]):
         with self._lock:
             return Load.of(self._lanes.values())
 
-    def predicted_start_seconds(
-        self, *, tenant: str = "", priority: Priority = "interactive"
-    ) -> float:
-        """When a request that came now would have its first window started.
+    def predicted_start_seconds(self, arrival: Arrival = ANYONE) -> float:
+        """When the first window of a request that came now would be started.
 
         Everybody whose turn it is has one window before it; a long file's rest has not.
         """
-        arrival = Arrival(tenant, RANKS[priority])
+        first = replace(arrival, seconds=0.0)
         with self._lock:
-            return seconds_before(arrival, [*self._lanes.values()], self.speed, self._clock())
+            return seconds_before(first, [*self._lanes.values()], self.speed, self._clock())
 
-    def check(
-        self,
-        *,
-        tenant: str = "",
-        priority: Priority = "interactive",
-        seconds: float = 0.0,
-        deadline: float | None = None,
-        in_turn: bool = False,
-        age: float = 0.0,
-    ) -> None:
+    def check(self, arrival: Arrival = ANYONE) -> None:
         """Raise Overloaded if such a request would not be admitted now; see open."""
-        arrival = Arrival(tenant, RANKS[priority], seconds, in_turn, age)
         with self._lock:
-            refused = self._refusal(arrival, deadline)
+            refused = self._refusal(arrival)
         if refused is not None:
             raise self._told(*refused)
 
-    def open(
-        self,
-        *,
-        tenant: str = "",
-        priority: Priority = "interactive",
-        seconds: float = 0.0,
-        deadline: float | None = None,
-        in_turn: bool = False,
-        age: float = 0.0,
-    ) -> Lane[J, R]:
-        """Admit a request of `seconds` of audio (0 when not known yet), which came `age` seconds ago.
+    def open(self, arrival: Arrival = ANYONE) -> Lane[J, R]:
+        """Admit a request.
 
-        `in_turn` says that each of its windows waits for the one before it. Raises Overloaded, with
-        the seconds after which to come again, when the queue is full or the request could not end
-        within `deadline` seconds from when it came.
+        Raises Overloaded, with the seconds after which to come again, when the queue is full or the
+        request could not end within its deadline.
         """
-        arrival = Arrival(tenant, RANKS[priority], seconds, in_turn, age)
         with self._lock:
-            refused = self._refusal(arrival, deadline)
+            refused = self._refusal(arrival)
             if refused is None:
-                place = self._queue.open(tenant, priority)
-                lane = Lane(self, place, seconds)
+                place = self._queue.open(arrival.tenant, arrival.priority)
+                lane = Lane(self, place, arrival.seconds)
                 self._lanes[place.number] = lane
                 return lane
         raise self._told(*refused)
@@ -175,16 +156,14 @@ class Scheduler(Generic[J, R]):
         self._tell(report)
         return error
 
-    def _refusal(
-        self, arrival: Arrival, deadline: float | None
-    ) -> tuple[ServiceError, RefusalReport] | None:
+    def _refusal(self, arrival: Arrival) -> tuple[ServiceError, RefusalReport] | None:
         lanes = [*self._lanes.values()]
         is_stuck = self._died or self.watchdog.stalled_steps >= self.workers
         if is_stuck or self._closing:
             load = Load.of(lanes)
             error = _stopping() if self._closing else Overloaded("The model has stopped working")
             return error, RefusalReport("closed", load.waiting_requests, load.backlog_seconds)
-        return self._bounds.refusal(arrival, deadline, lanes, self.speed, self._clock())
+        return self._bounds.refusal(arrival, lanes, self.speed, self._clock())
 
     # --- lanes ----------------------------------------------------------------------------------
 

@@ -7,13 +7,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from ..audio import SAMPLE_RATE, Cage
-from ..decoding.attempt import Attempt, Outcome
 from ..decoding.listener import Listener
 from ..decoding.plan import Plan, make_plan
 from ..decoding.station import Station
 from ..errors import InvalidRequest
 from ..models import Models
-from ..scheduler import Lane
+from ..scheduler import Arrival
 from ..settings import Settings
 from ..uploads import Upload
 from ..windows import LONGEST
@@ -54,12 +53,7 @@ class Transcriber:
         """The model that would serve a request of this age now, and how; raises as `admit` says."""
         station = self.models.station(model)
         plan = self._plan(station, options)
-        station.scheduler.check(
-            tenant=options.tenant,
-            priority=options.priority,
-            deadline=options.deadline,
-            age=age,
-        )
+        station.scheduler.check(_arrival(options, age=age))
         return station, plan
 
     def _plan(self, station: Station, options: Options) -> Plan:
@@ -84,12 +78,11 @@ class Transcriber:
             async with self._openings:
                 await reading.open()
             position = station.scheduler.load.waiting_requests
-            predicted = station.scheduler.predicted_start_seconds(
-                tenant=upload.options.tenant, priority=upload.options.priority
-            )
             seconds = self._likely_seconds(upload, reading)
             in_turn = plan.conditioned or not plan.vad
-            with _lane(station, upload, seconds, in_turn=in_turn) as lane:
+            arrival = _arrival(upload.options, seconds, in_turn=in_turn, age=upload.age)
+            predicted = station.scheduler.predicted_start_seconds(arrival)
+            with station.scheduler.open(arrival) as lane:
                 yield Started(
                     request_id=request_id,
                     model=model,
@@ -129,7 +122,8 @@ class Transcriber:
                 await reading.open()
             most = LONGEST / SAMPLE_RATE * upload.options.language_detection_segments
             seconds = min(most, self._likely_seconds(upload, reading))
-            with _lane(station, upload, seconds, in_turn=True) as lane:
+            arrival = _arrival(upload.options, seconds, in_turn=True, age=upload.age)
+            with station.scheduler.open(arrival) as lane:
                 listener = Listener(lane, station.step, request_id)
                 with naming_lack_of_memory(model):
                     work = _only(detected_language(reading, listener, plan))
@@ -151,15 +145,7 @@ async def _only(work: Awaitable[Detected]) -> AsyncGenerator[Detected, None]:
     yield await work
 
 
-def _lane(
-    station: Station, upload: Upload, seconds: float, *, in_turn: bool
-) -> Lane[Attempt, Outcome]:
-    """A request's place in the queue; raises Overloaded."""
-    return station.scheduler.open(
-        tenant=upload.options.tenant,
-        priority=upload.options.priority,
-        seconds=seconds,
-        deadline=upload.options.deadline,
-        in_turn=in_turn,
-        age=upload.age,
-    )
+def _arrival(
+    options: Options, seconds: float = 0.0, *, in_turn: bool = False, age: float
+) -> Arrival:
+    return Arrival(options.tenant, options.priority, seconds, options.deadline, in_turn, age)

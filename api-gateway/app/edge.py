@@ -36,6 +36,7 @@ from .errors import (
     error_body,
     error_headers,
 )
+from .wire import refused
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -328,9 +329,8 @@ def install_edge(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        param = str(first["loc"][-1]) if first.get("loc") else None
-        return failure(request, InvalidRequest(f"{param}: {first['msg']}", param=param))
+        faults = [fault | {"loc": fault["loc"][1:]} for fault in error.errors()]  # not "query"
+        return failure(request, refused(faults))
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:

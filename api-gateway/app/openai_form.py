@@ -17,7 +17,7 @@ from .formats.openai import Granularity
 from .formats.response_format import SUBTITLES, ResponseFormat, read_response_format
 from .formats.style import SubtitleStyle, read_style, with_words
 from .multipart import MAX_FIELD_BYTES, MAX_LONG_FIELD_BYTES
-from .wire import Options, read_options
+from .wire import Options, read_options, refused
 
 T = TypeVar("T")
 Task = Literal["transcribe", "translate"]
@@ -272,6 +272,4 @@ def _validated(kind: type[T], value: Any, param: str) -> T:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        place = ".".join(str(part) for part in [param, *first["loc"]])
-        raise InvalidRequest(f"{place}: {first['msg']}", param=param) from exc
+        raise refused(exc.errors(), param) from exc

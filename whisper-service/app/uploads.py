@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from .errors import FileTooLarge, InvalidAudio, InvalidRequest, StorageFull
 from .multipart import MAX_LONG_FIELD_BYTES, missing_file, read_parts, store, too_large
-from .wire import Admission, Options, read_options
+from .wire import Admission, Options, read_options, refused
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,4 @@ async def read_admission(request: Request) -> Admission:
     try:
         return Admission.model_validate_json(bytes(body))
     except ValidationError as exc:
-        first = exc.errors()[0]
-        param = ".".join(map(str, first["loc"])) or None
-        message = f"{param}: {first['msg']}" if param else first["msg"]
-        raise InvalidRequest(message, param=param) from exc
+        raise refused(exc.errors()) from exc

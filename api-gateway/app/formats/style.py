@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ..errors import InvalidRequest
-from ..wire import Options
+from ..wire import Options, refused
 
 
 class SubtitleStyle(BaseModel):
@@ -16,18 +16,19 @@ class SubtitleStyle(BaseModel):
 
     max_line_width: int | None = Field(None, ge=1, le=1000)
     """Characters a line of a subtitle may hold; a longer word stands alone."""
-    max_line_count: int | None = Field(None, ge=1, le=100)
-    """Lines a cue may hold; with `max_line_width`, cues also run on over segments."""
     max_words_per_line: int | None = Field(None, ge=1, le=1000)
     """Words a line may hold; without `max_line_count` and `max_line_width`, a cue is one line."""
+    max_line_count: int | None = Field(None, ge=1, le=100)
+    """Lines a cue may hold; with `max_line_width`, cues also run on over segments."""
     highlight_words: bool = False
     """Underline each word of a subtitle while it is spoken."""
 
-    @model_validator(mode="after")
-    def _count_needs_a_line(self) -> "SubtitleStyle":
-        if self.max_line_count and not (self.max_line_width or self.max_words_per_line):
-            raise ValueError("max_line_count needs max_line_width or max_words_per_line")
-        return self
+    @field_validator("max_line_count")
+    @classmethod
+    def _count_needs_a_line(cls, count: int | None, info: ValidationInfo) -> int | None:
+        if count and not (info.data.get("max_line_width") or info.data.get("max_words_per_line")):
+            raise ValueError("needs max_line_width or max_words_per_line")
+        return count
 
 
 def read_style(fields: Mapping[str, Any]) -> SubtitleStyle:
@@ -35,9 +36,7 @@ def read_style(fields: Mapping[str, Any]) -> SubtitleStyle:
     try:
         return SubtitleStyle.model_validate({k: v for k, v in fields.items() if v != ""})
     except ValidationError as exc:
-        first = exc.errors()[0]
-        param = str(first["loc"][0]) if first["loc"] else "max_line_count"
-        raise InvalidRequest(f"{param}: {first['msg']}", param=param) from exc
+        raise refused(exc.errors()) from exc
 
 
 def with_words(options: Options, style: SubtitleStyle) -> Options:

@@ -12,10 +12,28 @@ def test_what_is_no_json_is_refused_by_name_however_deep_it_goes(name: str, valu
     with pytest.raises(InvalidRequest) as caught:
         OptionFields().add(name, value)
     assert caught.value.param == name
-    assert caught.value.message == f"{name}: Value error, is not valid JSON"
+    assert caught.value.message == f"{name}: is not valid JSON"
 
 
 def test_an_object_of_null_is_one_of_which_nothing_is_set() -> None:
     fields = OptionFields()
     fields.add("vad_parameters", "null")
     assert fields.options().vad_parameters == Options().vad_parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("vad_parameters", '{"threshold": 2}', "vad_parameters.threshold: Input should be less than 1"),
+        ("vad_parameters", "5", "vad_parameters: Input should be an object"),
+        ("suppress_tokens", "[1, -5]", "suppress_tokens.1: Input should be greater than or equal to -1"),
+        ("languages", "en,xx", "languages.1: 'xx' is not a language that Whisper knows"),
+        ("language", "xx", "language: 'xx' is not a language that Whisper knows"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_with_its_place_and_in_plain_words(
+    name: str, value: str, message: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        OptionFields().add(name, value)
+    assert (caught.value.param, caught.value.message) == (name, message)

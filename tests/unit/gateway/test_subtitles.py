@@ -132,7 +132,7 @@ def test_no_cue_stays_over_a_long_pause() -> None:
 
 
 def test_a_line_count_without_anything_that_ends_a_line_is_refused() -> None:
-    with pytest.raises(ValidationError, match="max_line_count needs max_line_width"):
+    with pytest.raises(ValidationError, match="needs max_line_width"):
         SubtitleStyle(max_line_count=2)
 
 

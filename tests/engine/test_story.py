@@ -15,6 +15,7 @@ import ctranslate2
 import numpy as np
 import pytest
 from house import DATA
+from worker.decoding.attempt import Attempt, Outcome
 from worker.decoding.station import Station
 from worker.decoding.step import Step
 from worker.decoding.vocabulary import Vocabulary
@@ -489,6 +490,30 @@ def test_the_majority_of_the_windows_has_the_language_where_none_is_clear(
     assert found.probabilities["de"] == pytest.approx(2 / 3, abs=0.01)
     assert found.probabilities["en"] == pytest.approx(1 / 3, abs=0.01)
     assert language_of(transcriber, upload(file(), **strategy)).language == "en"
+
+
+@pytest.mark.parametrize("asked", [{}, {"languages": ["de", "fr"]}], ids=["any", "of two"])
+@pytest.mark.parametrize(
+    "strategy", [{}, {"condition_on_previous_text": True}, {"vad_filter": False}]
+)
+def test_a_short_clip_is_heard_and_decoded_in_one_step_so_that_it_waits_for_one_batch(
+    transcriber: Transcriber,
+    station: Station,
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: dict[str, Any],
+    asked: dict[str, Any],
+) -> None:
+    kinds = list[str]()
+
+    def noted(step: Step, batch: list[Attempt]) -> list[Outcome]:
+        kinds.extend(attempt.recipe.kind for attempt in batch)
+        return run(step, batch)
+
+    run = Step._run
+    monkeypatch.setattr(Step, "_run", noted)
+    found = answer(transcriber, "short/de-1.wav", **strategy, **asked)
+    assert found.language == "de"
+    assert set(kinds) == {"decode"}
 
 
 @pytest.mark.parametrize("strategy", [{}, {"condition_on_previous_text": True}])

@@ -35,7 +35,7 @@ def choose_language(heard: Sequence[Probabilities], options: Options) -> HeardLa
 
     The last window decides when it was clear, else the majority (faster-whisper's rule, which is the
     likeliest language's best probability). Raises InvalidRequest when that is none of `languages`
-    and the request wants such files refused.
+    and the request wants such files refused. Of `languages` the model knows one at least, see `make_plan`.
     """
     code, probability = _vote(heard, options.language_detection_threshold)
     if not options.languages or code in options.languages:
@@ -50,8 +50,6 @@ def choose_language(heard: Sequence[Probabilities], options: Options) -> HeardLa
             totals = Counter[str]()
             for one in expected:
                 totals.update(one)
-            if not totals:
-                raise InvalidRequest("The model knows none of the languages", param="languages")
             nearest = max(totals, key=lambda c: totals[c])
             return HeardLanguage(nearest, max(one.get(nearest, 0.0) for one in expected))
         case "reject":

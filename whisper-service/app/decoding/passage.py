@@ -18,6 +18,7 @@ import numpy as np
 from ..audio import SAMPLE_RATE, Samples
 from ..mel import FRAME_SAMPLES, FRAMES_PER_SECOND, FULL_FRAMES
 from .attempt import Outcome
+from .language import likely_language
 from .listener import Listener, Sound
 from .plan import Plan
 from .sentences import split_sentences
@@ -83,7 +84,7 @@ async def transcribe_passage(
             sound = sound.cut(quietest_frame(sound.samples[: reach * FRAME_SAMPLES]))
         outcome = await listener.transcribe(sound, plan, previous=context.said, prefix=prefix)
         if plan.language is None and not plan.options.multilingual and outcome.languages:
-            plan = plan.in_language(next(iter(outcome.languages)))
+            plan = plan.in_language(likely_language(outcome.languages, plan.options))
         if not _is_endless(outcome, plan):
             reach = min(2 * reach, FULL_FRAMES)
         while _is_endless(outcome, plan) and sound.frames > SHORTEST_REDONE_FRAMES:

@@ -123,6 +123,10 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary, devi
 
 
 def _language(options: Options, settings: Settings, vocabulary: Vocabulary) -> str | None:
+    is_open = options.language is None or options.multilingual
+    needs_one = is_open and options.languages and options.on_other_language == "nearest"
+    if needs_one and not any(map(vocabulary.knows, options.languages or [])):
+        raise InvalidRequest("The model knows none of the languages", param="languages")
     if not vocabulary.multilingual:
         if options.language not in (None, "en"):
             message = f"The model knows English only, not '{options.language}'"

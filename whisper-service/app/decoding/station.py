@@ -44,14 +44,9 @@ class Station:
         self.info = ModelInfo(
             id=name,
             status="ready",
-            languages=self._languages(),
+            languages=[code for code in LANGUAGES if self.vocabulary.knows(code)],
             tasks=["transcribe", "translate"] if translates else ["transcribe"],
         )
-
-    def _languages(self) -> list[str]:
-        if not self.engine.multilingual:
-            return ["en"]
-        return [code for code in LANGUAGES if self.vocabulary.knows(code)]
 
     @property
     def is_well(self) -> bool:

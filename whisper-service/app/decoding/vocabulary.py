@@ -53,7 +53,9 @@ class Vocabulary:
         return tuple(get_suppressed_tokens(plain, list(tokens)))
 
     def knows(self, language: str) -> bool:
-        """Whether the model has a token for the language."""
+        """Whether the model can be told, or hear, that somebody speaks the language."""
+        if not self.multilingual:
+            return language == "en"
         return self._tokenizer.token_to_id(f"<|{language}|>") is not None
 
     def start(self, language: str, task: str) -> list[int]:

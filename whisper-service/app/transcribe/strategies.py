@@ -69,7 +69,9 @@ class Work:
     async def _whole_file(self) -> AsyncGenerator[Done, None]:
         blocks = self.reading.blocks()
         source = FileSource(lambda: self.reading.next(blocks))
-        if self._is_language_open:
+        if self._hears_once:
+            self.listener.on_language = self._first_language
+        elif self._is_language_open:
             votes: list[dict[str, float]] = []
             while (sound := await source.peek(len(votes))) is not None:
                 outcome = await self.listener.detect_language(sound, self.plan)
@@ -87,7 +89,7 @@ class Work:
 
     async def _in_turn(self, windows: Iterator[Window]) -> AsyncGenerator[Done, None]:
         context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix)
-        async for window, encoded in self._with_language(windows):
+        async for window, encoded in self._in_language(windows):
             context.last_speech = 0.0
             source = WindowSource(window, encoded)
             async for said, _ in transcribe_passage(source, self.listener, self.plan, context):
@@ -157,13 +159,12 @@ class Work:
         """Whether one vote tells the language, whatever it is.
 
         Where the first window has that vote alone, it is heard and decoded in one step: a short clip
-        beside a long file waits for one batch, not for two.
+        beside a long file waits for one batch, not for two. What may be refused is not decoded first.
         """
         options = self.plan.options
+        may_refuse = options.languages is not None and options.on_other_language == "reject"
         return (
-            self._is_language_open
-            and options.language_detection_segments == 1
-            and options.languages is None
+            self._is_language_open and options.language_detection_segments == 1 and not may_refuse
         )
 
     async def _in_language(self, windows: Iterator[Window]) -> AsyncIterator[tuple[Window, Any]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import ctranslate2
 import numpy as np
+from faster_whisper.audio import pad_or_trim
 from faster_whisper.feature_extractor import FeatureExtractor
 
 from . import tokens
@@ -36,7 +37,7 @@ class Aligner:
         self.folder, self.clips = model, clips
         self.tokens = tokens.Tokens(model)
         extract = FeatureExtractor()
-        mels = (extract(np.pad(padded(x), (0, 480000))[:480000])[:, :3000] for _, x in clips)
+        mels = (pad_or_trim(extract(padded(x))[:, :-1]) for _, x in clips)  # as in faster-whisper
         self.features = [
             ctranslate2.StorageView.from_array(np.ascontiguousarray(m[None])) for m in mels
         ]
@@ -47,8 +48,7 @@ class Aligner:
         model = ctranslate2.models.Whisper(str(self.folder), compute_type="int8", intra_threads=1)
         errors: list[float] = []
         for (clip, spoken), features in zip(self.clips, self.features, strict=True):
-            start = [tokens.START, self.tokens.languages[clip.language], tokens.TRANSCRIBE,
-                     tokens.NO_TIMESTAMPS]  # fmt: skip
+            start = [tokens.START, self.tokens.languages[clip.language], tokens.TRANSCRIBE]
             text = self.tokens.encode(clip.text)
             frames = (len(padded(spoken)) // 160) // 2 * 2
             (aligned,) = model.align(features, start, [text], frames, median_filter_width=7)
@@ -98,10 +98,12 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--unseen", type=Path, required=True, help="a folder of sets")
     parser.add_argument("--sentences", type=int, default=48)
+    parser.add_argument("--skip", type=int, default=400, help="sentences that are for the figures")
     arguments = parser.parse_args()
     paths = sorted(arguments.unseen.glob("*.npy"))
     loaded = ((c, x.astype(np.float32) / 32768) for path in paths for c, x in load_set(path))
-    aligner = Aligner(arguments.model, list(islice(loaded, arguments.sentences)))
+    first, last = arguments.skip, arguments.skip + arguments.sentences
+    aligner = Aligner(arguments.model, list(islice(loaded, first, last)))
     sizes = dimensions(to_reference(read_model(arguments.model / "model.bin")))
     heads, _ = choose_heads(aligner, sizes["n_text_layer"], sizes["n_text_head"])
     store_heads(arguments.model, heads)

@@ -35,7 +35,7 @@ def load_checkpoint(path: Path | None) -> tuple[Whisper, SpokenHead]:
     if path is None:
         model = Whisper()
         return model, SpokenHead(model.size.n_audio_state, grammar_tokens(Tokens()))
-    saved = torch.load(path, weights_only=True)
+    saved = torch.load(path, map_location="cpu", weights_only=True)
     model = Whisper(Dimensions(**saved["dims"]))
     model.load_state_dict(saved["model_state_dict"])
     spoken = SpokenHead(model.size.n_audio_state, saved["spoken"]["known"].tolist())
@@ -45,11 +45,16 @@ def load_checkpoint(path: Path | None) -> tuple[Whisper, SpokenHead]:
 
 def save_checkpoint(path: Path, model: Whisper, spoken: SpokenHead) -> None:
     """Write a checkpoint in float16, whole or not at all."""
-    halves = {name: weight.half() for name, weight in model.state_dict().items()}
-    head = {
-        name: w.half() if w.is_floating_point() else w for name, w in spoken.state_dict().items()
-    }
+    halves, head = _halves(model), _halves(spoken)
     contents = {"dims": model.size.as_dict(), "model_state_dict": halves, "spoken": head}
     partial = path.with_suffix(".partial")
     torch.save(contents, partial)
     partial.replace(path)
+
+
+def _halves(module: nn.Module) -> dict[str, Tensor]:
+    """Return the state in float16, where any machine can load it."""
+    return {
+        name: (value.half() if value.is_floating_point() else value).cpu()
+        for name, value in module.state_dict().items()
+    }

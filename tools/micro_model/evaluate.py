@@ -58,6 +58,7 @@ class Evaluation:
             text, segments, info = self.transcribe(padded(spoken), words=True)
             tally = self.tallies[f"one sentence, {clip.language}"]
             tally.add(clip.text, text)
+            self.tallies[f"one sentence, by {clip.voice.rpartition('+')[2]}"].add(clip.text, text)
             self.tallies["language right"].add(clip.language, info.language)
             written = [word for segment in segments for word in segment.words]
             if normalized(text) == normalized(clip.text) and len(clip.marks) > 2:
@@ -126,7 +127,7 @@ class Evaluation:
             reference = " ".join(sentence["text"] for sentence in truth["sentences"])
             name = truth["file"] if kind in ("long", "hard") else f"{kind}, {truth['language']}"
             for suffix, conditioned in (("", False), (" conditioned", True)):
-                if conditioned and kind != "long":
+                if conditioned and kind not in ("long", "hard"):
                     continue
                 text, segments, _ = self.transcribe(samples, conditioned=conditioned)
                 tally = self.tallies[f"{name}{suffix}"]

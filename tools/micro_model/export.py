@@ -24,7 +24,7 @@ def to_folder(
     checkpoint: Path, folder: Path, alignment_heads: list[list[int]] | None = None
 ) -> None:
     """Write an int8 model folder from a checkpoint of openai-whisper's form."""
-    state = torch.load(checkpoint, weights_only=True)["model_state_dict"]
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["model_state_dict"]
     weights = {name: weight.float().numpy() for name, weight in state.items()}
     heads = alignment_heads or TAUGHT_HEADS
     to_ctranslate2(weights, folder, like=SHIPPED, alignment_heads=heads)

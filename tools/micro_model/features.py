@@ -41,6 +41,21 @@ def _warped() -> Tensor:
     return torch.stack(warped)
 
 
+def _some_filters(count: int) -> Tensor:
+    """Return filters (window, mel, bin), of a share of the windows those of other vocal tracts."""
+    warped = _warped()[torch.randint(len(WARPS) ** 2, (count,))]
+    return torch.where(torch.rand(count, 1, 1) < WARP_SHARE, warped, _filters())
+
+
+def _some_channels(count: int) -> Tensor:
+    """Return factors of power (window, mel, 1), of a share of the windows other than 1."""
+    knots = torch.randn(count, 1, 5) * CHANNEL_DECADES
+    knots += torch.randn(count, 1, 1) * torch.linspace(-0.5, 0.5, 5) * TILT_DECADES
+    knots *= torch.rand(count, 1, 1) < CHANNEL_SHARE
+    curve = functional.interpolate(knots, size=MELS, mode="linear", align_corners=True)
+    return (10 ** curve[:, 0, :, None]).float()
+
+
 def log_mel(samples: Tensor, sizes: Tensor | None = None, *, spoiled: bool = False) -> Tensor:
     """Turn samples (batch, sample) into log-mel (batch, mel, frame of 10 ms).
 
@@ -52,15 +67,11 @@ def log_mel(samples: Tensor, sizes: Tensor | None = None, *, spoiled: bool = Fal
     spectrum = torch.stft(samples, FFT, HOP, window=hann, return_complex=True)[..., :-1]
     real, imaginary = spectrum.real, spectrum.imag
     power = real * real + imaginary * imaginary
-    filters = _filters()
-    if spoiled and torch.rand(()) < WARP_SHARE:
-        filters = _warped()[torch.randint(len(WARPS) ** 2, (len(samples),))]
-    mel = filters.to(samples.device) @ power
-    if spoiled and torch.rand(()) < CHANNEL_SHARE:
-        knots = torch.randn(len(samples), 1, 5) * CHANNEL_DECADES
-        knots += torch.randn(len(samples), 1, 1) * torch.linspace(-0.5, 0.5, 5) * TILT_DECADES
-        curve = functional.interpolate(knots, size=MELS, mode="linear", align_corners=True)
-        mel = mel * 10 ** curve[:, 0, :, None].to(mel.device)
+    if not spoiled:
+        mel = _filters().to(samples.device) @ power
+    else:
+        mel = _some_filters(len(samples)).to(samples.device) @ power
+        mel = mel * _some_channels(len(samples)).to(samples.device)
     log = mel.clamp(min=1e-10).log10()
     log = torch.maximum(log, log.amax((1, 2), keepdim=True) - 8)
     mel = (log + 4) / 4

@@ -9,8 +9,9 @@ SIZE, TRIALS = 256, 5
 
 def fastest_type(device: torch.device) -> torch.dtype:
     """Return bfloat16 or float32, whichever multiplies faster; a CPU without bfloat16 is 50 times slower in it."""
-    if device.type != "cpu":
-        return torch.bfloat16
+    if device.type == "cuda":  # an old GPU would emulate it
+        is_native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if is_native else torch.float32
     return min((torch.float32, torch.bfloat16), key=_seconds)
 
 

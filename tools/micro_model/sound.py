@@ -120,7 +120,7 @@ def recorded(samples: Samples, rng: np.random.Generator) -> Samples:
         samples = in_a_room(samples, rng)
     if rng.random() < 0.24:
         samples = clipped(samples, rng)
-    if rng.random() < 0.58:
+    if rng.random() < 0.83:  # so that noise is in six of ten
         samples = with_noise(samples, rng)
     draw = rng.random()
     if draw < 0.14:

@@ -25,6 +25,7 @@ from .clips import load_set
 from .learner import Learner
 
 SAVE_EVERY, REPORT_EVERY = 100, 20
+GPU_SCALE = 8
 
 
 def main() -> None:
@@ -56,9 +57,11 @@ def _work(rank: int, learner: Learner, clips: Any, schedule: Schedule, options: 
     on_gpu = device.type == "cuda"
     if not on_gpu:
         torch.set_num_threads(1)
-    source = Batches(clips, seed, schedule, options.scale)
+    source = Batches(clips, seed, schedule, options.scale or (GPU_SCALE if on_gpu else 1))
+    loaders = options.loaders if on_gpu else 0
+    context = "fork" if loaders else None  # the clips are not copied
     batches = iter(
-        DataLoader(source, batch_size=None, num_workers=options.loaders if on_gpu else 0)
+        DataLoader(source, batch_size=None, num_workers=loaders, multiprocessing_context=context)
     )
     step = 0
     while (progress := schedule.progress()) < 1:
@@ -94,7 +97,7 @@ def _options() -> argparse.Namespace:
         "--full-from", type=float, default=0.3, help="share of 30 s windows at first"
     )
     parser.add_argument("--full-to", type=float, default=0.8, help="and at last")
-    parser.add_argument("--scale", type=int, default=1, help="batches larger by this; 8 on a GPU")
+    parser.add_argument("--scale", type=int, help="batches larger by this: 8 on a GPU, else 1")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="on a CPU")
     parser.add_argument(
         "--loaders", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="on a GPU"

@@ -27,12 +27,13 @@ ACCENTS = {
     "fr": ("fr", "fr-be", "fr-ch"),
     "es": ("es", "es-419"),
 }
-# Names as espeak-ng files them: "en" is British, "fr" of France. Of the speakers "" is the accent's own.
+# Names as espeak-ng files them: "en" is British, "fr" of France. Of the speakers "" is the accent's own. Without
+# those who are nearly one of the unheard: linda and aunty, in whom belinda is, and f2, in whom f5 is.
 SPEAKERS = (
-    "", "m1", "m2", "m3", "m4", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "adam", "Alex", "Alicia", "Andrea",
-    "Andy", "anika", "Annie", "announcer", "antonio", "aunty", "benjamin", "boris", "caleb", "david", "Denis",
+    "", "m1", "m2", "m3", "m4", "m6", "m7", "m8", "f1", "f3", "f4", "adam", "Alex", "Alicia", "Andrea",
+    "Andy", "anika", "Annie", "announcer", "antonio", "benjamin", "boris", "caleb", "david", "Denis",
     "Diogo", "ed", "edward", "edward2", "Gene", "Gene2", "grandma", "grandpa", "gustave", "Henrique", "Hugo",
-    "iven", "iven2", "iven3", "Jacky", "john", "kaukovalta", "Lee", "linda", "marcelo", "Mario", "max",
+    "iven", "iven2", "iven3", "Jacky", "john", "kaukovalta", "Lee", "marcelo", "Mario", "max",
     "Michael", "michel", "miguel", "Mike", "Nguyen", "norbert", "pablo", "paul", "pedro", "quincy", "rob",
     "robert", "sandro", "shelby", "steph", "steph2", "steph3", "travis", "victor", "zac",
 )  # fmt: skip

@@ -32,6 +32,10 @@ TRANSLATE_SHARE = 0.4
 TIMESTAMPS_SHARE = 0.65
 PROMPT_SHARE = 0.4
 CUT_SHARE = 0.6  # of full windows with timestamps; the others end in a pause, as a cutter at pauses leaves them
+REMNANT_SHARE = 0.15  # of windows that begin with the end of a word, as they do where the one before ended too early
+SILENCE_SHARE = 0.5  # of windows that their recording does not fill, see `_filled`
+FORCED = frozenset({tokens.TRANSCRIBE, tokens.TRANSLATE, tokens.NO_TIMESTAMPS})
+"""Programs always write these themselves; what they would be is drawn here, so there is nothing to learn."""
 
 Place = tuple[int, int] | None
 
@@ -84,7 +88,7 @@ class Composer:
         may_cut = timed and seconds >= 30 and self.rng.random() < CUT_SHARE
         samples, sentences = self._conversation(size, language, may_cut=may_cut)
         end = self._end(size, sentences[-1].last * STEP)
-        window = Window(sound.recorded(samples, self.noise), end)
+        window = self._filled(sound.recorded(samples, self.noise), end)
         if self.rng.random() < self.prompt_share:
             self._prompt(window, language, translate, timed)
         self._write(window, sentences, language, translate, timed, offset)
@@ -92,17 +96,29 @@ class Composer:
 
     def _nothing(self, size: int) -> Window:
         end = self._end(size, size // 3)
-        window = Window(sound.nothing_said(size, self.noise), end, spoken=[])
-        language = self.tokens.languages[self.rng.choice(LANGUAGES)]
-        head = [tokens.START, language, tokens.TRANSCRIBE]
-        if self.rng.random() < TIMESTAMPS_SHARE:
+        window = self._filled(sound.nothing_said(size, self.noise), end)
+        window.spoken = []
+        language, timed = self.rng.choice(LANGUAGES), self.rng.random() < TIMESTAMPS_SHARE
+        if self.rng.random() < self.prompt_share:
+            self._prompt(window, language, translate=False, timed=timed)
+        head = [tokens.START, self.tokens.languages[language], tokens.TRANSCRIBE]
+        if timed:
             head += [tokens.timestamp(self.rng.choice((0, 0, 0, self.rng.randint(0, 50))))]
         else:
             head += [tokens.NO_TIMESTAMPS]
-        window.inputs = head
-        window.targets = [tokens.NO_SPEECH, *[IGNORED] * (len(head) - 2), tokens.END]
-        window.places = [None] * len(head)
+        window.inputs += head
+        window.targets += [tokens.NO_SPEECH, *[IGNORED] * (len(head) - 2), tokens.END]
+        window.places += [None] * len(head)
         return window
+
+    def _filled(self, samples: sound.Samples, end: int) -> Window:
+        """Fill up behind a recording that ends at sample `end`, as programs do: with silence, or with nothing.
+
+        openai-whisper and this project's service add samples of 0, faster-whisper features of 0.
+        """
+        if self.rng.random() < SILENCE_SHARE:
+            samples[end:], end = 0, len(samples)
+        return Window(samples, end)
 
     def _conversation(
         self, size: int, language: str, *, may_cut: bool
@@ -113,6 +129,10 @@ class Composer:
         clip, said = rng.choice(pool)
         same_voice = rng.random() < 0.5
         at = rng.choice((0.0, rng.uniform(0, 0.4), rng.uniform(0, 1.5)))
+        if rng.random() < REMNANT_SHARE:
+            remnant = rng.choice(pool)[1][-int(rng.uniform(0.05, 0.25) * sound.SAMPLE_RATE) :]
+            samples[: len(remnant)] = _at_speed(remnant, 1.0)
+            at += len(remnant) / sound.SAMPLE_RATE + rng.uniform(0.1, 0.6)
         filled = rng.choice((1.0, 1.0, 1.0, rng.random(), rng.random(), 0.0))
         until = filled * size / sound.SAMPLE_RATE
         most = LAST_SENTENCES if size > 8 * sound.SAMPLE_RATE else 2
@@ -200,11 +220,13 @@ class Composer:
                 written += zip(own, self._places(sentence, own), strict=True)
             if timed:
                 written.append((tokens.timestamp(offset + last), (last - 20, last + 5)))
-        written.append((tokens.END, None))
+        # CTranslate2 ends the last word where the end of the text is heard.
+        is_cut = sentences[-1].cut
+        written.append((tokens.END, None if is_cut else (last - 5, last + 20)))
         window.inputs += [token for token, _ in written[:-1]]
-        window.targets += [token for token, _ in written[1:]]
+        window.targets += [IGNORED if token in FORCED else token for token, _ in written[1:]]
         window.places += [place for _, place in written[1:]]
-        window.spoken = None if sentences[-1].cut else spoken
+        window.spoken = None if is_cut else spoken
 
     def _places(self, sentence: _Sentence, text: list[int]) -> list[tuple[int, int]]:
         """Return where each token is heard: first and last position.

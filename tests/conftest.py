@@ -1,10 +1,12 @@
 """Fixtures of all tests; importing `house` makes both services importable (see there)."""
 
+import os
 from collections.abc import Iterator
 
 import house  # noqa: F401  (first: it gives the two services their names)
 import pytest
 from hypothesis import HealthCheck, settings
+from processes import is_setting
 from running import Running, serve_gateway, serve_worker
 
 # No test fails because the machine is busy.
@@ -12,6 +14,16 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What somebody has set for their own services, in `.env` here or in the shell, is not for the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("no-settings"))
+        for name in filter(is_setting, list(os.environ)):
+            patch.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="session")

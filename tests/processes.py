@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.settings import Settings as GatewaySettings
 from house import ROOT
+from worker.settings import Settings as WorkerSettings
 
 PATIENCE = 120.0
 """Seconds after which a test is given up; nothing is expected to come near it."""
 FOLDERS = {"worker": ROOT / "whisper-service", "gateway": ROOT / "api-gateway"}
 PORTS = {"worker": "SERVICE_PORT", "gateway": "API_GATEWAY_PORT"}
+SETTINGS = GatewaySettings.model_fields.keys() | WorkerSettings.model_fields.keys()
 
 
 @dataclass
@@ -61,20 +64,13 @@ def until(state: Callable[[], bool], what: str = "the state was reached") -> Non
 
 def clean_environment(**settings: object) -> dict[str, str]:
     """This process' environment without anybody's settings, and with these."""
-    settings_of_ours = (
-        "WHISPER_",
-        "API_",
-        "SERVICE_",
-        "MAX_",
-        "MODEL_",
-        "ALLOWED_",
-        "WORKER_",
-        "HF_",
-    )
-    env = {
-        name: value for name, value in os.environ.items() if not name.startswith(settings_of_ours)
-    }
+    env = {name: value for name, value in os.environ.items() if not is_setting(name)}
     return env | {name: str(value) for name, value in settings.items()}
+
+
+def is_setting(name: str) -> bool:
+    """Whether a variable tells one of the services, or the model hub's client, something."""
+    return name.lower() in SETTINGS or name.startswith(("WHISPER_", "HF_"))
 
 
 @contextmanager

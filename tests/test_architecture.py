@@ -15,8 +15,8 @@ LAYERS = {
     "gateway": [
         {"languages", "errors", "sentence_ends", "setting_types"},
         {"wire", "multipart"},
-        {"settings", "edge", "fields", "formats", "logs", "sse"},
-        {"openai_form", "server"},
+        {"settings", "edge", "fields", "formats", "logs"},
+        {"openai_form", "server", "sse"},
         {"worker", "uploads", "between"},
         {"auth"},
         {"deps"},

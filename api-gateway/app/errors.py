@@ -184,9 +184,10 @@ def error_body(error: ServiceError) -> dict[str, object]:
 
 
 def error_headers(error: ServiceError) -> dict[str, str]:
-    """`Retry-After` in whole seconds from 1 to 60, `x-should-retry`, and the error's own headers."""
+    """`Retry-After` in whole seconds from 1 to 60 or `x-should-retry`, and the error's own headers."""
     headers = dict(error.headers)
-    if error.retry_after is not None or error.status in (429, 503):
+    is_passing = error.retry_after is not None or error.status in (429, 503)
+    if is_passing and error.retryable is not False:
         seconds = error.retry_after if error.retry_after is not None else 1
         headers["Retry-After"] = str(min(60, max(1, math.ceil(seconds))))
     if error.retryable is not None:

@@ -13,6 +13,9 @@ import anyio
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from .edge import note_failure
+from .errors import Overloaded, error_object
+
 DONE = "data: [DONE]\n\n"
 _LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 """Where some clients end a line, as Python's `splitlines` does; JSON leaves them as they are."""
@@ -59,7 +62,14 @@ class EventStream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._held, aclosing(self._events):
-            await super().__call__(scope, receive, send)
+            try:
+                await super().__call__(scope, receive, send)
+            except asyncio.CancelledError:
+                # The server stops and waits no longer (a client that leaves cancels only what is inside).
+                stopping = Overloaded("The service is shutting down")
+                note_failure(scope["state"]["log"], stopping)
+                text = data({"error": error_object(stopping)})
+                await send({"type": "http.response.body", "body": text.encode()})
 
     async def stream_response(self, send: Send) -> None:
         await send(

@@ -106,7 +106,6 @@ NOT_MET = {
 }
 ELSEWHERE = {
     52: "every test of the Python SDK: it checks the types of all it is given",
-    78: "`test_errors.py`: every way to fail",
 }
 
 

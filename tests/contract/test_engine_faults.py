@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
+from holding import Held, station_of
 from house import DATA
 from running import KEY, Running, serve_gateway, serve_worker
-from worker.decoding.station import Station
 from worker.engine import OutOfMemory
-from worker.transcribe import Transcriber
 
 CLIP = (DATA / "short/en-1.wav").read_bytes()
 TEXT = "It is on the first floor."
@@ -28,32 +27,9 @@ def ask(worker: Running, clip: bytes = CLIP) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def station_of(worker: Running) -> Station:
-    transcriber: Transcriber = worker.app.state.transcriber
-    return transcriber.models.station("micro")
-
-
 @pytest.fixture
-def held() -> "Held":
+def held() -> Held:
     return Held()
-
-
-class Held:
-    """Holds the engine's steps until it is let go."""
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.entered = threading.Event()
-
-    def hold(self, station: Station) -> None:
-        encode = station.engine.encode
-
-        def waiting(mels: object, known: object) -> object:
-            self.entered.set()
-            assert self.gate.wait(60)
-            return encode(mels, known)  # type: ignore[arg-type]
-
-        station.engine.encode = waiting  # type: ignore[method-assign, assignment]
 
 
 def test_two_hundred_clients_on_a_full_queue_are_all_answered(held: Held) -> None:

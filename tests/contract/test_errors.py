@@ -25,7 +25,9 @@ def assert_house_error(
     assert body["detail"] == body["error"]["message"]
     assert body["error"]["code"] == code
     assert body["error"]["param"] == param
-    if status == 503:
+    if answer.headers.get("x-should-retry") == "false":
+        assert "retry-after" not in answer.headers
+    elif status == 503:
         assert 1 <= int(answer.headers["retry-after"]) <= 60
 
 

@@ -18,7 +18,7 @@ from gateway.worker import Worker
 from house import DATA
 from openai_sdk import Sdk
 from running import KEY, Running, serve, serve_gateway
-from worker.errors import ModelPending, ModelUnavailable, Overloaded, ServiceError
+from worker.errors import OF_A_FILE, ModelPending, ModelUnavailable, Overloaded, ServiceError
 
 ROUTE = "/v1/audio/transcriptions"
 EN1 = DATA / "short/en-1.wav"
@@ -221,14 +221,36 @@ def test_79_an_overload_is_asked_again_and_then_served() -> None:
     assert (answer.text, len(false.asked)) == ("Hi.", 2)
 
 
+def test_79_nobody_is_told_to_wait_for_longer_than_the_sdks_do() -> None:
+    false = FalseWorker(refusals=(Overloaded("The queue is full", retry_after=500),))
+    with serve(false.app) as worker, serve_gateway(worker.url) as gateway:
+        answer = send(gateway)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
+
+
 def test_80_what_will_not_change_is_not_asked_again() -> None:
     false, answer = played(*[ModelUnavailable("The model 'micro' could not be loaded")] * 3)
     assert (answer.status_code, answer.code, len(false.asked)) == (503, "model_unavailable", 1)
+    assert answer.response.headers["x-should-retry"] == "false"
+    assert "retry-after" not in answer.response.headers, "other clients would come again"
+
+
+@pytest.mark.parametrize("refusal", OF_A_FILE, ids=lambda refusal: refusal.code)
+def test_78_whatever_the_worker_refuses_a_request_for_has_the_one_shape(
+    refusal: ServiceError,
+) -> None:
+    false = FalseWorker(refusals=(refusal,))
+    with serve(false.app) as worker, serve_gateway(worker.url) as gateway:
+        told = error(send(gateway), refusal.status)
+    assert (told["code"], told["message"]) == (refusal.code, refusal.message)
+    assert told["param"] == refusal.param
 
 
 def test_81_unknown_routes_and_methods_have_the_one_shape(gateway: Running) -> None:
     assert error(gateway.post("/v1/audio/speech"), 404)["code"] == "not_found"
-    assert error(gateway.get(ROUTE, key=KEY), 405)["code"] == "method_not_allowed"
+    wrong = gateway.get(ROUTE, key=KEY)
+    assert error(wrong, 405)["code"] == "method_not_allowed"
+    assert wrong.headers["allow"] == "POST"
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def test_04_a_path_is_a_file(both: Sdk) -> None:
 
 
 def test_11_the_language_is_honoured(sdk: Sdk) -> None:
-    assert verbose(sdk, EN1, language="en").language == "english"
+    assert verbose(sdk, EN1, language="de").language == "german"
 
 
 def test_12_empty_fields_are_absent(sdk: Sdk) -> None:
@@ -112,6 +112,7 @@ def test_26_keywords_and_languages_are_taken(both: Sdk) -> None:
         file=EN1, model="micro", keywords=["Clara", "Wednesday"], languages=["en", "de"]
     )
     assert answer.text == TEXT1
+    assert verbose(both, EN1, languages=["de", "fr"]).language in ("german", "french")
 
 
 def test_27_known_speakers_of_megabytes_are_taken(sdk: Sdk) -> None:
@@ -139,6 +140,12 @@ def test_28_29_known_speakers_are_checked(sdk: Sdk, names: int, references: int)
 def test_30_the_workers_options_are_reached_through_extra_body(sdk: Sdk) -> None:
     body = {"vad_filter": True, "beam_size": 2, "initial_prompt": "Floors."}
     assert sdk.transcribe(file=EN1, model="micro", extra_body=body).text == TEXT1
+    assert verbose(sdk, EN1, extra_body={"word_timestamps": True}).words
+    deaf = {"vad_parameters": {"threshold": 0.999}}
+    assert sdk.transcribe(file=EN1, model="micro", extra_body=deaf).text == ""
+    with pytest.raises(openai.BadRequestError) as caught:
+        sdk.transcribe(file=EN1, model="micro", extra_body={"beam_size": 99})
+    assert caught.value.param == "beam_size"
 
 
 def test_31_an_unknown_format_is_refused_by_name(both: Sdk) -> None:

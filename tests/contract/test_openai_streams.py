@@ -16,13 +16,16 @@ import openai
 import pytest
 import requests
 from false_worker import FAILED, FINISHED, SEGMENT, STARTED, FalseWorker
+from holding import Held, station_of
 from house import DATA
 from openai_sdk import Sdk
-from running import KEY, Running, serve, serve_gateway
+from processes import until
+from running import KEY, Running, serve, serve_gateway, serve_worker
 
 ROUTE = "/v1/audio/transcriptions"
 EN1, DE2 = DATA / "short/en-1.wav", DATA / "short/de-2.wav"
 LONG = DATA / "hard/40s-pause.wav"
+LONGER = DATA / "long/en-10min.mp3"
 TEXT2 = "Es ist im dritten Stock. Das Wetter in Berlin ist heute warm."
 
 
@@ -170,6 +173,22 @@ def test_62_a_client_that_leaves_ends_the_workers_stream() -> None:
             assert next(iter(found)).type == "transcript.text.delta"
             found.close()
         assert false.released.wait(30)
+
+
+def test_62_a_client_that_leaves_frees_the_engine_of_all_that_has_not_started() -> None:
+    held = Held()
+    with serve_worker(whisper_workers=1) as worker, serve_gateway(worker.url) as gateway:
+        station = station_of(worker)
+        with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY) as client:
+            found = client.audio.transcriptions.create(file=LONGER, model="micro", stream=True)
+            assert next(iter(found)).type == "transcript.text.delta"
+            held.hold(station)
+            assert held.entered.wait(60)
+            assert station.scheduler.load.backlog_seconds > 0
+            found.close()
+        until(lambda: station.scheduler.load.backlog_seconds == 0, "its windows were dropped")
+        held.gate.set()
+        assert Sdk(gateway.url).transcribe(file=DE2, model="micro").text == TEXT2
 
 
 def test_62_a_client_that_leaves_while_it_waits_in_the_queue_is_let_go() -> None:

@@ -21,11 +21,16 @@ TEXT = (
 
 
 def make_run(**settings: object) -> subprocess.Popen[str]:
-    ports: dict[str, object] = {"SERVICE_PORT": free_port(), "API_GATEWAY_PORT": free_port()}
+    own: dict[str, object] = {  # whatever a `.env` says that is there
+        "SERVICE_PORT": free_port(),
+        "API_GATEWAY_PORT": free_port(),
+        "WHISPER_MODELS": "micro",
+        "API_KEY": "change-me",
+    }
     return subprocess.Popen(
         ["make", "run"],
         cwd=ROOT,
-        env=clean_environment(**ports | settings),
+        env=clean_environment(**own | settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

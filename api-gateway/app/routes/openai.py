@@ -173,7 +173,7 @@ async def _server_sent(
                 case Finished():
                     request.state.log["duration"] = event.duration
                     transcript = Transcript(**event.model_dump(), text="", segments=segments)
-                    yield data(shapes.done_event(transcript, logprobs=asked.options.logprobs))
+                    yield await asyncio.to_thread(_done, transcript, asked)
                     yield DONE
                 case Failed():
                     note_failure(request.state.log, event.error)
@@ -182,6 +182,10 @@ async def _server_sent(
     except ServiceError as exc:
         note_failure(request.state.log, exc)
         yield data({"error": error_object(exc)})
+
+
+def _done(transcript: Transcript, asked: Asked) -> str:
+    return data(shapes.done_event(transcript, logprobs=asked.options.logprobs))
 
 
 def _progress(asked: Asked, event: Started | Progress) -> str:

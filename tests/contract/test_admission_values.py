@@ -103,7 +103,7 @@ def places(events: list[dict[str, Any]]) -> list[tuple[int, float]]:
 
 def test_started_tells_the_place_in_the_queue_and_when_the_work_will_begin(queued: Queued) -> None:
     speed = Speed(workers=1)
-    speed.observe(windows=1, seconds=15.0)
+    speed.observe(windows=1, seconds=15.0, now=0.0)
     queued.station.scheduler.speed = speed
     sent = [queued.first(), *(queued.behind(name) for name in ("a", "b", "c"))]
     # The one that runs is before all the others, but it does not wait any more.
@@ -112,7 +112,7 @@ def test_started_tells_the_place_in_the_queue_and_when_the_work_will_begin(queue
 
 def test_started_counts_those_who_go_before_and_not_those_who_go_after(queued: Queued) -> None:
     speed = Speed(workers=1)
-    speed.observe(windows=1, seconds=2.0)
+    speed.observe(windows=1, seconds=2.0, now=0.0)
     queued.station.scheduler.speed = speed
     sent = [
         queued.first(),

@@ -156,11 +156,6 @@ def test_a_model_that_cannot_be_had_is_named_with_its_reason_and_the_others_serv
                     "org/unsigned could not be fetched: the hub answers 401 "
                     "(Invalid credentials in Authorization header)"
                 ),
-                "org/unwell": "org/unwell could not be fetched: the hub answers 503",
-                "org/silent": (
-                    "org/silent could not be fetched: RemoteProtocolError: "
-                    "Server disconnected without sending a response."
-                ),
                 "org/text": "'org/text' is not a Whisper model in CTranslate2's format",
                 "org/wordless": "'org/wordless' has no tokenizer.json",
                 "org/micro": "org/micro has no revision nonsense",
@@ -168,6 +163,15 @@ def test_a_model_that_cannot_be_had_is_named_with_its_reason_and_the_others_serv
                 "tiny-nonsense": (
                     "'tiny-nonsense' is neither a known model, nor a hub id like org/name, nor an "
                     "alias of an existing directory"
+                ),
+            }
+            assert {
+                waiting["model"]: waiting["reason"] for waiting in health(worker)["pending"]
+            } == {
+                "org/unwell": "org/unwell could not be fetched: the hub answers 503",
+                "org/silent": (
+                    "org/silent could not be fetched: RemoteProtocolError: "
+                    "Server disconnected without sending a response."
                 ),
             }
             refused = requests.post(
@@ -184,8 +188,11 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_sentence(tmp_path: Path) -> N
         f"http://127.0.0.1:{free_port()}", tmp_path / "cache", WHISPER_MODELS="micro,org/micro"
     )
     with service("worker", tmp_path / "log", **settings) as worker:
-        assert failure(worker, "org/micro") == (
-            "org/micro could not be fetched: the hub cannot be reached"
+        until(lambda: bool(health(worker)["pending"][0]["reason"]), "the hub was asked")
+        [waiting] = health(worker)["pending"]
+        assert (waiting["stage"], waiting["reason"]) == (
+            "waiting for the hub",
+            "org/micro could not be fetched: the hub cannot be reached",
         )
 
 

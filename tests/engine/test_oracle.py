@@ -19,6 +19,8 @@ from worker.decoding.listener import Listener, Sound
 from worker.decoding.passage import Context, Said, transcribe_passage
 from worker.decoding.plan import Plan, make_plan
 from worker.decoding.station import Station
+from worker.decoding.step import Step
+from worker.decoding.vocabulary import Vocabulary
 from worker.decoding.words import aligned_words
 from worker.mel import log_mel
 from worker.settings import Settings
@@ -254,3 +256,23 @@ def test_words_of_a_scrap_have_times_however_short_it_is(station: Station, frame
     [words] = aligned_words(outcome.alignment, vocabulary.tokenizer("en", "transcribe"), [size])
     assert [word.word for word in words] == [" Good", " morning", "."]
     assert all(abs(word.start) <= 0.02 and abs(word.end) <= 0.02 for word in words)
+
+
+def test_no_window_is_taken_for_silent_because_the_one_beside_it_is(
+    station: Station, micro: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no token follows the start token, CTranslate2 gives samples the first window's probability."""
+    vocabulary = Vocabulary(micro, multilingual=False)
+    monkeypatch.setattr(station, "vocabulary", vocabulary)
+    monkeypatch.setattr(station, "step", step := Step(station.engine, vocabulary))
+    files = ["hard/silence-20s.wav", "short/en-1.wav"]
+    batch = [attempt(station, file, temperature=0.2) for file in files]
+    assert all(len(one.start) == 1 for one in batch)
+    silent, spoken = (step([one])[0].no_speech_prob for one in batch)
+    assert silent > 0.9
+    assert spoken < 0.1
+    if step(batch)[1].no_speech_prob > 0.9:
+        assert batch[0].key != batch[1].key, "they share no batch"
+    beams = [attempt(station, file) for file in files]
+    assert beams[0].key == beams[1].key
+    assert step(beams)[1].no_speech_prob < 0.1

@@ -13,6 +13,7 @@ from house import DATA
 from scripted import Scripted, aligned
 from worker.audio import Samples
 from worker.decoding.attempt import Outcome
+from worker.decoding.language import HeardLanguage
 from worker.decoding.listener import Listener, Sound
 from worker.decoding.passage import Context, transcribe_passage
 from worker.decoding.plan import Plan, make_plan
@@ -518,3 +519,108 @@ def test_of_what_was_said_no_more_is_kept_than_a_window_is_told(station: Station
     assert len(listener.asked) == 10
     assert context.said == [*tokens * 10][-223:]
     assert listener.told[-1] == [*tokens * 9][-223:]
+
+
+def test_an_unlikely_name_that_is_all_of_a_short_window_is_kept(station: Station) -> None:
+    """There is no silence of that length around it: that the window ends says nothing."""
+    name = station.vocabulary.encode(" Oliver Clara")
+    zero = station.vocabulary.timestamp_begin
+    alignment = aligned(name, [20, 60, 100], station.vocabulary.eot)
+    outcome = Outcome(
+        tokens=(zero + 20, *name, zero + 100),
+        alignment=replace(alignment, probabilities=(0.05,) * len(name)),
+    )
+    segments, asked = told(
+        station,
+        2.4,
+        outcome,
+        word_timestamps=True,
+        without_timestamps=False,
+        hallucination_silence_threshold=10.0,
+    )
+    assert [segment.text for segment in segments] == [" Oliver Clara"]
+    assert asked == [(0, 240)]
+
+
+def test_clear_text_behind_what_was_invented_near_the_end_of_a_window_is_heard(
+    station: Station,
+) -> None:
+    vocabulary = station.vocabulary
+    zero = vocabulary.timestamp_begin
+    good, hm, yes = (vocabulary.encode(text) for text in (GOOD, " song", " Yes, of course."))
+    step = 250 // len(good)  # to 5 s
+    places = [*range(0, step * len(good), step), 340, *range(350, 350 + 8 * len(yes) + 1, 8)]
+    probabilities = (0.9,) * len(good) + (0.05,) * len(hm) + (0.9,) * len(yes)
+    tokens = [*good, *hm, *yes]
+    alignment = replace(aligned(tokens, places, vocabulary.eot), probabilities=probabilities)
+    stamped = [zero, *good, zero + 250, zero + 340, *hm, zero + 341, zero + 350, *yes, zero + 390]
+    first = Outcome(tokens=tuple(stamped), alignment=alignment)
+    again = Outcome(
+        tokens=(zero, *yes, zero + 50),
+        alignment=aligned(yes, range(10, 10 + 8 * len(yes) + 1, 8), vocabulary.eot),
+    )
+    listener: Any = Scripted(vocabulary, lambda sound: again if sound.seek else first)
+    samples = np.zeros(round(8.2 * 16_000), np.float32)
+    window = Window(samples, (Span(0, len(samples)),), (Span(0, len(samples)),))
+    options = Options(
+        language="en",
+        word_timestamps=True,
+        without_timestamps=False,
+        hallucination_silence_threshold=1.5,
+    )
+    plan = make_plan(options, Settings(whisper_models=["micro"]), vocabulary, "cpu")
+
+    async def hear() -> list[str]:
+        passage = transcribe_passage(WindowSource(window), listener, plan, Context())
+        return [said.text async for some, _ in passage for said in some]
+
+    assert asyncio.run(hear()) == [GOOD, " Yes, of course."]
+
+
+def test_the_rest_of_a_window_is_in_the_language_of_the_window(station: Station) -> None:
+    """Of a scrap a model guesses, and where only some languages are taken the guess would end the request."""
+    vocabulary = station.vocabulary
+    plans: list[tuple[str | None, bool]] = []
+
+    class Planned(Scripted):
+        async def transcribe(self, sound: Sound, plan: Plan, **told: Any) -> Outcome:
+            plans.append((plan.language, plan.options.multilingual))
+            return await super().transcribe(sound, plan, **told)
+
+    options = Options(multilingual=True, languages=["de", "en"], on_other_language="reject")
+    plan = make_plan(options, Settings(whisper_models=["micro"]), vocabulary, "cpu")
+    outcome = Outcome(
+        tokens=tuple(vocabulary.encode(" Ja.")),
+        language=HeardLanguage("de", 0.98),
+        languages={"de": 0.98},
+    )
+    listener: Any = Planned(
+        vocabulary, lambda sound: replace(outcome, cut_off=sound.frames > FRAMES_THAT_FIT)
+    )
+
+    async def hear() -> set[str]:
+        source = Recording(np.zeros(9 * 16_000, np.float32))
+        passage = transcribe_passage(source, listener, plan, Context())
+        return {said.language async for some, _ in passage for said in some}
+
+    assert asyncio.run(hear()) == {"de"}
+    assert plans == [(None, True), ("de", False), ("de", False)]
+
+
+@pytest.mark.parametrize("doubtful", ["flag", "drop"])
+def test_what_is_dropped_as_invented_does_not_steer_what_follows(
+    station: Station, doubtful: Any
+) -> None:
+    vocabulary = station.vocabulary
+    options = Options(language="en", vad_filter=False, doubtful=doubtful)
+    plan = make_plan(options, Settings(whisper_models=["micro"]), vocabulary, "cpu")
+    zero = vocabulary.timestamp_begin
+    tokens = (zero, *vocabulary.encode(" No, no, no, no, no."), zero + 1500)
+    listener: Any = Noting(vocabulary, lambda sound: Outcome(tokens=tokens))
+
+    async def hear() -> None:
+        async for _ in transcribe_passage(FileSource(iter_blocks(60)), listener, plan, Context()):
+            pass
+
+    asyncio.run(hear())
+    assert listener.told == [[], [] if doubtful == "drop" else [*tokens]]

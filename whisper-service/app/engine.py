@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from .shape import read_shape
 
 log = logging.getLogger(__name__)
 
+LEAST_FRAMES = 100
+"""Of a window that is encoded for nothing but the call."""
 LEAST_ALIGNED_FRAMES = 2
 """CTranslate2 finds no path at all in less: alignment is in frames of 20 ms."""
 UNLOAD_WAIT_SECONDS = 0.01
@@ -234,6 +236,11 @@ class Engine:
             raise RuntimeError("its numbers overflow")
         self.align(view, [0], start, [[*result.sequences_ids[0], 11][:1]], [FULL_FRAMES])
 
+    def prove(self) -> None:
+        """Raise what the device raises when it computes nothing any more; a lack of memory passes."""
+        with suppress(OutOfMemory):
+            self.silent_pass()
+
     # --- single calls ---------------------------------------------------------------------------
 
     def encode(
@@ -244,7 +251,7 @@ class Engine:
         Returns the output of all together, shape (windows, frames / 2, features), and of each alone
         where it can be used again.
         """
-        with _translated():
+        with self._translated():
             if self.device != "cpu":
                 if len(mels) == 1:
                     one = known[0] if known[0] is not None else self._encode(np.stack(mels))
@@ -261,12 +268,12 @@ class Engine:
 
     def generate(self, encoded: Any, prompts: list[list[int]], **options: Any) -> list[Any]:
         """Decode; `options` are those of `ctranslate2.models.Whisper.generate`."""
-        with _translated():
+        with self._translated():
             return list(self._whisper.generate(encoded, prompts, **options))
 
     def detect_language(self, encoded: Any) -> list[list[tuple[str, float]]]:
         """Languages of each window as ("<|en|>", probability), likeliest first."""
-        with _translated():
+        with self._translated():
             return list(self._whisper.detect_language(encoded))
 
     def align(
@@ -287,9 +294,29 @@ class Engine:
         rows = [asked.get(n, ([], LEAST_ALIGNED_FRAMES)) for n in range(windows)]
         texts = [text for text, _ in rows]
         frames = _unequal([size for _, size in rows], texts)
-        with _translated():
+        with self._translated():
             results = self._whisper.align(encoded, start, texts, frames)
         return [results[n] for n in members]
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, MemoryError) as exc:
+            if not _is_full(exc):
+                raise
+            if self.device != "cpu":
+                self._take_up_error()
+            raise OutOfMemory(str(exc)) from exc
+
+    def _take_up_error(self) -> None:
+        """Make a call that may fail in place of the next one.
+
+        CTranslate2 leaves the error of an allocation with CUDA, where the thread's next call finds it and fails
+        for it ("invalid device ordinal"), whatever fits.
+        """
+        with suppress(RuntimeError):
+            self._encode(np.zeros((1, self.mels, LEAST_FRAMES), np.float32))
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -304,16 +331,6 @@ class Engine:
             waiting.wait(UNLOAD_WAIT_SECONDS)
         if self._stand_in is not None:
             self._stand_in.cleanup()
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as exc:
-        if _is_full(exc):
-            raise OutOfMemory(str(exc)) from exc
-        raise
 
 
 def _is_full(error: Exception) -> bool:

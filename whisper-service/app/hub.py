@@ -33,6 +33,10 @@ class ModelUnobtainable(Exception):
     """The model cannot be had; the message is one sentence for operators."""
 
 
+class HubFailed(ModelUnobtainable):
+    """It could not be fetched now, and may be later: the hub did not answer, or was in trouble itself."""
+
+
 def find_model(
     name: str, aliases: dict[str, str], *, offline: bool, cache_dir: Path | None, report: Report
 ) -> Path:
@@ -98,7 +102,29 @@ def _fetch(
             snapshot_download(**wanted, tqdm_class=_progress_bar(repository, total, report))
         )
     except (OSError, HTTPError) as exc:
-        raise ModelUnobtainable(_sentence(repository, revision, exc)) from exc
+        error = _answered(exc)
+        kind = HubFailed if _may_pass(error) else ModelUnobtainable
+        raise kind(_sentence(repository, revision, error)) from exc
+
+
+def _answered(error: Exception) -> Exception:
+    """What the hub answered, where it did."""
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, HfHubHTTPError):
+        return error.__cause__
+    return error
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same download may succeed later, with nobody doing anything."""
+    match error:
+        case LocalEntryNotFoundError():
+            return True
+        case HfHubHTTPError(response=answer):
+            return answer.status_code >= 500 or answer.status_code in (408, 429)
+        case OSError(errno=errno.EACCES | errno.EPERM | errno.EROFS | errno.ENOSPC):
+            return False
+        case _:
+            return True
 
 
 def _bytes_to_fetch(wanted: dict[str, Any]) -> int:
@@ -112,8 +138,6 @@ def _bytes_to_fetch(wanted: dict[str, Any]) -> int:
 
 def _sentence(repository: str, revision: str | None, error: Exception) -> str:
     """What went wrong with a download, in words that say what to do."""
-    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, HfHubHTTPError):
-        error = error.__cause__  # the hub did answer
     match error:
         case GatedRepoError():
             return f"{repository} is gated: accept its terms on the hub and set HF_TOKEN"

@@ -10,11 +10,14 @@ from pathlib import Path
 from .decoding.station import Station
 from .engine import EngineError
 from .errors import ModelNotFound, ModelPending, ModelUnavailable
-from .hub import ModelUnobtainable, find_model
+from .hub import HubFailed, ModelUnobtainable, find_model
 from .settings import Settings
 from .wire import FailedModel, Health, ModelInfo, PendingModel
 
 log = logging.getLogger(__name__)
+
+HUB_SECONDS = 60.0
+"""Between two times that the hub is asked for what it could not give."""
 
 Load = Callable[[str, Path], Station]
 
@@ -28,6 +31,8 @@ class _Entry:
     progress: float | None = None
     station: Station | None = None
     reason: str | None = None
+    hub_failed: str | None = None
+    """Why the hub has not given it yet; it is asked again."""
 
 
 @dataclass
@@ -59,18 +64,36 @@ class Models:
         raise ModelPending(f"The model '{name}' is still {entry.stage}", retry_after=10)
 
     def load_all(self) -> bool:
-        """Fetch, load and warm up every model in order (blocking); False when all of them failed."""
-        for configured in self.settings.whisper_models:
-            if self._stopping.is_set():
-                break
-            self._load_one(configured, self._entries[configured.partition("@")[0]])
-        return any(entry.reason is None for entry in self._entries.values())
+        """Fetch, load and warm up every model in order (blocking); False when all of them failed.
+
+        Returns only when the hub has given, or refused, all of them: while another model serves, what it
+        could not give is asked for again and again.
+        """
+        waiting = self.settings.whisper_models
+        while waiting and not self._stopping.wait(HUB_SECONDS if self._has_loaded else 0):
+            for configured in waiting:
+                if not self._stopping.is_set():
+                    self._load_one(configured, self._entry(configured))
+            if not self._has_loaded and not self._stopping.is_set():
+                for entry in self._entries.values():
+                    entry.reason = entry.reason or entry.hub_failed
+                return False
+            waiting = [name for name in waiting if self._entry(name).hub_failed]
+        return True
+
+    def _entry(self, configured: str) -> _Entry:
+        return self._entries[configured.partition("@")[0]]
+
+    @property
+    def _has_loaded(self) -> bool:
+        return any(entry.station for entry in self._entries.values())
 
     def _load_one(self, configured: str, entry: _Entry) -> None:
         def report(share: float | None) -> None:
             entry.progress = share
 
         began = time.monotonic()
+        entry.hub_failed = None
         try:
             entry.stage = "being fetched"
             directory = find_model(
@@ -84,6 +107,9 @@ class Models:
             entry.station = self.load(entry.name, directory)
             if self._stopping.is_set():
                 entry.station.close()  # `close` may have come too early to see it
+        except HubFailed as exc:
+            entry.hub_failed, entry.stage, entry.progress = str(exc), "waiting for the hub", None
+            log.error("model %s failed: %s", entry.name, exc)
         except (ModelUnobtainable, EngineError) as exc:
             entry.reason = str(exc)
             log.error("model %s failed: %s", entry.name, exc)
@@ -109,7 +135,12 @@ class Models:
             status=("ok" if is_well else "stalled") if loaded else "loading",
             loaded_models=loaded,
             pending=[
-                PendingModel(model=entry.name, stage=entry.stage, progress=entry.progress)
+                PendingModel(
+                    model=entry.name,
+                    stage=entry.stage,
+                    progress=entry.progress,
+                    reason=entry.hub_failed,
+                )
                 for entry in entries
                 if entry.station is None and entry.reason is None
             ],

@@ -98,9 +98,9 @@ class Options(BaseModel):
     prompt: str | None = Field(None, max_length=100_000)
     """Text that sets style and spelling; its last 223 tokens count."""
     prefix: str | None = Field(None, max_length=10_000)
-    """Text that the first window begins with."""
+    """Text that the first window begins with; its first 112 tokens count."""
     hotwords: str | None = Field(None, max_length=100_000)
-    """Words that are likely to be said, told to every window but one with a `prefix`; blank means none."""
+    """Words that are likely to be said, told to every window but one with a `prefix`: the first 223 tokens of them, which leave so many fewer to `prompt`; blank means none."""
     temperature: float | None = Field(None, ge=0, le=1)
     """0 or unset is Whisper's fallback ladder; above 0 is that number alone."""
     beam_size: int | None = Field(None, ge=1, le=20)
@@ -419,6 +419,8 @@ class PendingModel(_Reply):
     model: str
     stage: str
     progress: float | None = None
+    reason: str | None = None
+    """Why it is not here yet, where the hub could not give it; it is asked again."""
 
 
 class FailedModel(_Reply):

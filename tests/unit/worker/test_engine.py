@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,6 +93,45 @@ def test_where_no_affinity_is_known_all_processors_count(
     assert usable_cpus(tmp_path) == 12
 
 
+def test_the_error_that_a_lack_of_memory_leaves_behind_meets_no_other_window() -> None:
+    """CUDA keeps it, and CTranslate2's next call in the thread fails for it."""
+    left: list[str] = []
+
+    def call(*given: object) -> object:
+        if left:
+            raise RuntimeError(left.pop())
+        return SimpleNamespace(shape=(1, 50, 128))
+
+    def generate(*given: object) -> object:
+        left.append("parallel_for failed: cudaErrorInvalidDevice: invalid device ordinal")
+        raise RuntimeError("CUDA failed with error out of memory")
+
+    engine = object.__new__(Engine)
+    engine.device, engine.mels = "cuda", 80
+    engine._whisper = SimpleNamespace(generate=generate, encode=call)  # type: ignore[assignment]
+    with pytest.raises(OutOfMemory):
+        engine.generate(None, [])
+    engine.encode([np.zeros((80, 3000), np.float32)], [None])
+
+
+@pytest.mark.parametrize(
+    ("message", "proves"),
+    [
+        ("CUDA failed with error out of memory", True),
+        ("CUDA failed with error unspecified launch failure", False),
+    ],
+)
+def test_a_full_memory_is_no_lost_device(message: str, proves: bool) -> None:
+    def fail(*given: object) -> object:
+        raise RuntimeError(message)
+
+    engine = object.__new__(Engine)
+    engine.device, engine.mels, engine.multilingual = "cuda", 80, True
+    engine._whisper = SimpleNamespace(encode=fail)  # type: ignore[assignment]
+    with nullcontext() if proves else pytest.raises(RuntimeError, match=message):
+        engine.prove()
+
+
 @pytest.mark.parametrize(
     ("message", "kind"),
     [
@@ -103,11 +143,12 @@ def test_where_no_affinity_is_known_all_processors_count(
 def test_memory_that_does_not_suffice_is_told_from_other_failures(
     message: str, kind: type[Exception]
 ) -> None:
-    def fail(encoded: object, prompts: object) -> object:
+    def fail(*given: object) -> object:
         raise RuntimeError(message)
 
     engine = object.__new__(Engine)
-    engine._whisper = SimpleNamespace(generate=fail)  # type: ignore[assignment]
+    engine.device, engine.mels = "cuda", 80
+    engine._whisper = SimpleNamespace(generate=fail, encode=fail)  # type: ignore[assignment]
     with pytest.raises(Exception, match=message) as caught:
         engine.generate(None, [])
     assert type(caught.value) is kind

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from house import ROOT
+from worker import models as module
 from worker.decoding.station import Station
-from worker.errors import ModelUnavailable
+from worker.errors import ModelPending, ModelUnavailable
+from worker.hub import HubFailed, ModelUnobtainable
 from worker.models import Models
 from worker.settings import Settings
 
@@ -74,3 +76,41 @@ def test_broken_models_are_named_with_what_is_wrong_and_the_others_serve(
         assert models.station("micro").is_well
     finally:
         models.close()
+
+
+def test_what_the_hub_could_not_give_is_fetched_later_while_another_model_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "HUB_SECONDS", 0.01)
+    asked: list[str] = []
+
+    def find(name: str, *_: Any, **__: Any) -> Path:
+        asked.append(name)
+        if name == "org/gated":
+            raise ModelUnobtainable("org/gated is gated")
+        if name == "org/late" and asked.count(name) < 3:
+            with pytest.raises(ModelPending, match="is still"):
+                models.station(name)
+            raise HubFailed("org/late could not be fetched: the hub cannot be reached")
+        return MICRO
+
+    monkeypatch.setattr(module, "find_model", find)
+    settings = Settings(whisper_models=["org/late", "org/gated", "micro"])
+    models = Models(settings, lambda name, directory: Warm())  # type: ignore[arg-type,return-value]
+    assert models.load_all()
+    assert asked == ["org/late", "org/gated", "micro", "org/late", "org/late"]
+    assert isinstance(models.station("org/late"), Warm)
+    with pytest.raises(ModelUnavailable):
+        models.station("org/gated")
+
+
+def test_a_worker_that_serves_nothing_ends_though_the_hub_may_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def find(name: str, *_: Any, **__: Any) -> Path:
+        raise HubFailed(f"{name} could not be fetched: the hub cannot be reached")
+
+    monkeypatch.setattr(module, "find_model", find)
+    models = Models(Settings(whisper_models=["org/late"]), lambda name, directory: Warm())  # type: ignore[arg-type,return-value]
+    assert not models.load_all()
+    assert [failed.model for failed in models.health().failed] == ["org/late"]

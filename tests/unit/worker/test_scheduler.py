@@ -23,10 +23,11 @@ from worker.scheduler import (
     SchedulerDied,
     StallReport,
     StepReport,
+    loop,
 )
-from worker.scheduler.executor import GOOD_STEPS, Executor
+from worker.scheduler.executor import GOOD_STEPS, PAUSES, Executor
 from worker.scheduler.queue import AGEING_SECONDS, Entry, FairQueue, Place, Priority
-from worker.scheduler.speed import Speed
+from worker.scheduler.speed import CURRENT_SECONDS, Speed
 from worker.scheduler.watchdog import Watchdog
 
 
@@ -110,6 +111,18 @@ def test_bulk_behind_an_endless_stream_of_live_clips_is_served_once_a_minute(ten
         [entry] = queue.take(float(second), 1)
         served[entry.job.name] = second
     assert [when for name, when in served.items() if name.startswith("bulk")] == [60, 120, 180]
+
+
+def test_many_files_of_a_lower_class_together_go_before_live_work_once_a_minute() -> None:
+    queue = FairQueue[Clip]()
+    for n in range(40):
+        push(queue, queue.open("", "bulk"), *clips(f"bulk{n}.", 2, 30.0))
+    live = queue.open("", "live")
+    served = []
+    for second in range(200):
+        push(queue, live, Clip("live"), now=float(second))
+        served += [entry.job.name[:4] for entry in queue.take(float(second), 1)]
+    assert served.count("bulk") == 3
 
 
 def test_interactive_work_goes_before_younger_live_work_after_half_a_minute() -> None:
@@ -328,18 +341,21 @@ def executor_of(
     step: Callable[[list[Clip]], list[str]],
     max_batch_size: int,
     prove: Callable[[], None] = lambda: None,
+    settle: Callable[[Any, Any], None] = lambda entry, outcome: None,
+    wait: Callable[[float], None] = lambda seconds: None,
 ) -> tuple[Executor[Clip, str], Callable[[int], None]]:
     """An executor of these steps, and how to have it run so many batches, each as full as it allows."""
     executor: Executor[Clip, str] = Executor(
         step,
         prove=prove,
-        settle=lambda entry, outcome: None,
+        settle=settle,
         charge=lambda batch, seconds: 0,
         speed=Speed(1),
         watchdog=Watchdog(lambda report: None, time.monotonic),
         tell=lambda report: None,
         clock=time.monotonic,
         max_batch_size=max_batch_size,
+        wait=wait,
     )
     place = FairQueue[Clip]().open("", "interactive")
 
@@ -376,6 +392,34 @@ def test_a_bad_window_is_told_apart_from_a_device_on_which_nothing_succeeds(
     assert not executor.is_broken
 
 
+def test_an_idle_worker_looks_again_whether_steps_succeed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who routes by readiness sends nothing that could show it."""
+    monkeypatch.setattr(loop, "LOOK_AGAIN_SECONDS", 0.01)
+    looked = threading.Semaphore(0)
+    is_lost = threading.Event()
+    is_lost.set()
+
+    def step(batch: list[Clip]) -> list[str]:
+        raise RuntimeError("an illegal memory access")
+
+    def prove() -> None:
+        looked.release()
+        if is_lost.is_set():
+            raise RuntimeError("the device is lost")
+
+    scheduler = Scheduler[Clip, str](step, prove=prove)
+    future = scheduler.open().submit(Clip("first"))
+    scheduler.start()
+    with pytest.raises(RuntimeError, match="illegal"):
+        future.result(30)
+    for _ in range(3):
+        assert looked.acquire(timeout=30)
+    assert not scheduler.alive
+    is_lost.clear()
+    until(lambda: scheduler.alive, "it was seen to be well again")
+    scheduler.close()
+
+
 def test_larger_batches_are_tried_again_ever_more_rarely_where_they_fail() -> None:
     """One request with many hypotheses must not make all later ones slow."""
     is_small, failures = True, 0
@@ -395,6 +439,42 @@ def test_larger_batches_are_tried_again_ever_more_rarely_where_they_fail() -> No
     is_small = False
     run(10000)
     assert executor.max_batch_size == 4
+
+
+def test_a_larger_batch_that_fails_leaves_the_size_that_went_well() -> None:
+    sizes = []
+
+    def step(batch: list[Clip]) -> list[str]:
+        if len(batch) > 8:
+            raise BatchTooLarge
+        sizes.append(len(batch))
+        return ["text"] * len(batch)
+
+    executor, run = executor_of(step, 16)
+    run(1000)
+    assert executor.max_batch_size in (8, 9)
+    assert sizes.count(8) > 950
+
+
+def test_a_window_without_memory_is_tried_again_before_it_is_given_up() -> None:
+    """Another model's step, or another process, may have had it all."""
+    left, waited, settled = [2], list[float](), list[Any]()
+
+    def step(batch: list[Clip]) -> list[str]:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise BatchTooLarge
+        return ["text"]
+
+    _, run = executor_of(
+        step, 1, settle=lambda entry, outcome: settled.append(outcome), wait=waited.append
+    )
+    run(1)
+    assert (settled, waited) == (["text"], [*PAUSES])
+    left[0] = 9
+    run(1)
+    assert isinstance(settled[1], BatchTooLarge)
+    assert (left[0], waited) == (6, [*PAUSES] * 2)
 
 
 def test_one_moment_without_memory_does_not_make_batches_small_for_days() -> None:
@@ -540,14 +620,35 @@ def test_a_single_request_is_admitted_however_long_it_is() -> None:
 def test_a_step_costs_by_the_window_however_short_the_clips_were() -> None:
     speed = Speed()
     for _ in range(12):
-        speed.observe(windows=1, seconds=2.0)
+        speed.observe(windows=1, seconds=2.0, now=0.0)
     assert speed.predicted_alone(600.0) == 40.0
     assert speed.predicted_alone(2.0) == 2.0
 
 
+def test_one_step_in_which_the_machine_slept_counts_little() -> None:
+    speed = Speed()
+    speed.observe(windows=1, seconds=5.0, now=0.0)
+    speed.observe(windows=1, seconds=120.0, now=120.0)
+    assert speed.predicted_alone(20.0) == 8.0
+
+
+def test_an_idle_worker_refuses_nobody_for_what_it_measured_long_ago() -> None:
+    """The machine may have been busy then, and nothing would ever show that it is not any more."""
+    now = [0.0]
+    scheduler = Scheduler[Clip, str](Engine().step, clock=lambda: now[0])
+    scheduler.learn(100.0)
+    late = Arrival(seconds=20.0, deadline=20.0)
+    with pytest.raises(Overloaded, match="cannot be met"):
+        scheduler.check(late)
+    now[0] = CURRENT_SECONDS
+    scheduler.open(late)
+    with pytest.raises(Overloaded, match="cannot be met"):
+        scheduler.check(late)
+
+
 def test_a_file_alone_takes_as_many_rounds_as_its_windows_make_with_all_workers() -> None:
     speed = Speed(workers=2)
-    speed.observe(windows=1, seconds=1.0)
+    speed.observe(windows=1, seconds=1.0, now=0.0)
     assert speed.predicted_alone(600.0) == 10.0
     assert speed.predicted_alone(70.0) == 2.0
     assert speed.predicted_alone(2.0) == 1.0
@@ -557,8 +658,8 @@ def test_a_file_alone_takes_as_many_rounds_as_its_windows_make_with_all_workers(
 def test_the_speed_follows_the_last_steps_and_is_shared_by_the_workers() -> None:
     speed = Speed(workers=2)
     assert (speed.expected_step_seconds(4), speed.predicted_seconds(4)) == (None, 0.0)
-    speed.observe(windows=4, seconds=8.0)
-    speed.observe(windows=1, seconds=7.0)
+    speed.observe(windows=4, seconds=8.0, now=0.0)
+    speed.observe(windows=1, seconds=7.0, now=0.0)
     assert speed.expected_step_seconds(4) == 12.0
     assert speed.predicted_seconds(4) == 6.0
 
@@ -625,7 +726,7 @@ def test_windows_of_which_no_text_is_made_say_nothing_of_those_that_are_decoded(
 def standing(window_seconds: float, **bounds: int) -> Scheduler[Clip, str]:
     """A scheduler that was not started, so that it stands still; a window takes so long."""
     scheduler = Scheduler[Clip, str](Engine().step, clock=lambda: 0.0, **bounds)
-    scheduler.speed.observe(windows=1, seconds=window_seconds)
+    scheduler.learn(window_seconds)
     return scheduler
 
 

@@ -117,7 +117,7 @@ def asked(transcriber: Transcriber, options: Options, *, age: float = 0.0) -> st
 def test_two_workers_halve_the_time_of_a_file_unless_its_windows_go_in_turn(
     transcriber: Transcriber, scheduler: Scheduler[Any, Any], options: Options, seconds: int
 ) -> None:
-    scheduler.speed.observe(windows=1, seconds=100.0)
+    scheduler.learn(100.0)
     with pytest.raises(Overloaded, match=f"cannot be met; {seconds}"):
         asked(transcriber, options)
     assert asked(transcriber, options.model_copy(update={"deadline": seconds + 100})) == "started"
@@ -126,7 +126,7 @@ def test_two_workers_halve_the_time_of_a_file_unless_its_windows_go_in_turn(
 def test_a_deadline_counts_from_when_the_request_came(
     transcriber: Transcriber, scheduler: Scheduler[Any, Any]
 ) -> None:
-    scheduler.speed.observe(windows=1, seconds=100.0)
+    scheduler.learn(100.0)
     assert asked(transcriber, Options(deadline=1500), age=400.0) == "started"
     with pytest.raises(Overloaded, match="The deadline of 1500 s cannot be met; 16"):
         asked(transcriber, Options(deadline=1500), age=600.0)
@@ -136,7 +136,7 @@ def test_a_detection_that_cannot_end_by_its_deadline_is_refused(
     transcriber: Transcriber, scheduler: Scheduler[Any, Any]
 ) -> None:
     """It hears as many windows as it is asked for, however long the file is."""
-    scheduler.speed.observe(windows=1, seconds=100.0)
+    scheduler.learn(100.0)
     for windows, seconds in ((1, 100), (3, 300)):
         options = Options(deadline=seconds - 1, language_detection_segments=windows)
         Reading.may_open = asyncio.Event()

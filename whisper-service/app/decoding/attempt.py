@@ -73,9 +73,19 @@ class Attempt:
     """Whether no text is wanted of the window, whose steps then say nothing of what others take."""
 
     @property
-    def key(self) -> tuple[Recipe, bool]:
+    def key(self) -> tuple[Recipe, bool, int]:
         """What attempts must have in common to share a batch."""
-        return self.recipe, self.detect
+        return self.recipe, self.detect, id(self) if self._is_alone else 0
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether CTranslate2 would give it another window's probability of no speech.
+
+        Where that is read from the first step of decoding, since no token follows the start token, it is told
+        once for each sample, and taken as once for each window.
+        """
+        ends_with_start = len(self.start) == 1 and self.recipe.timestamps
+        return ends_with_start and self.recipe.temperature > 0 and self.recipe.best_of > 1
 
     @property
     def audio_seconds(self) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 from ..audio import SAMPLE_RATE, Samples
 from ..mel import FRAME_SAMPLES, FRAMES_PER_SECOND, FULL_FRAMES
 from .attempt import Outcome
+from .doubt import doubts, is_left_out
 from .language import likely_language
 from .listener import Listener, Sound
 from .plan import Plan
@@ -85,6 +86,8 @@ async def transcribe_passage(
         outcome = await listener.transcribe(sound, plan, previous=context.said, prefix=prefix)
         if plan.language is None and not plan.options.multilingual and outcome.languages:
             plan = plan.in_language(likely_language(outcome.languages, plan.options))
+        if plan.vad and plan.options.multilingual and outcome.language is not None:
+            plan = plan.in_one_language(outcome.language.code)  # of a rest, a model guesses
         if not _is_endless(outcome, plan):
             reach = min(2 * reach, FULL_FRAMES)
         while _is_endless(outcome, plan) and sound.frames > SHORTEST_REDONE_FRAMES:
@@ -122,7 +125,8 @@ def _is_endless(outcome: Outcome, plan: Plan) -> bool:
 def _remember(context: Context, said: Sequence[Said], plan: Plan, outcome: Outcome) -> None:
     """What the next look is told: with the VAD the prompt anew, in a file it goes to the first text."""
     for segment in said:
-        context.said += segment.draft.tokens
+        if not _is_left_out(segment, plan):
+            context.said += segment.draft.tokens
     del context.said[:-PROMPT_TOKENS]  # hours of text would be kept for nothing
     reset = plan.options.prompt_reset_on_temperature
     if plan.conditioned:
@@ -132,6 +136,14 @@ def _remember(context: Context, said: Sequence[Said], plan: Plan, outcome: Outco
         context.said = list(plan.prompt)
     elif said:
         context.said = []
+
+
+def _is_left_out(segment: Said, plan: Plan) -> bool:
+    """Whether the request drops a segment, as far as its text and its window tell."""
+    reasons = doubts(
+        text=segment.text, outcome=segment.outcome, thresholds=plan.thresholds, spoken_share=None
+    )
+    return plan.options.doubtful == "drop" and is_left_out(reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +266,9 @@ class _Look:
             if not draft.words:
                 continue
             after = next((other for other in drafts[n + 1 :] if other.words), None)
-            silence_before = (
-                draft.start - spoken_until > threshold
-                or (draft.start < threshold and not self.plan.vad)
-                or draft.start - begin < 2.0
+            is_first = draft.start < threshold or draft.start - begin < 2.0
+            silence_before = draft.start - spoken_until > threshold or (
+                is_first and not self.plan.vad  # else a window begins where somebody speaks
             )
             if (
                 is_anomalous(draft)
@@ -265,8 +276,13 @@ class _Look:
                 and self._ends_in_silence(draft, after, threshold, window_end)
             ):
                 at = round(max(begin + 1, draft.start) * FRAMES_PER_SECOND)
-                if self.end is not None and self.end / FRAMES_PER_SECOND - draft.end < threshold:
-                    at = self.end
+                # A window cut by the VAD is not the end of the file: clear text behind it may follow.
+                goes_on = self.plan.vad and any(
+                    other.words and not is_anomalous(other) for other in drafts[n + 1 :]
+                )
+                end = None if goes_on else self.end
+                if end is not None and end / FRAMES_PER_SECOND - draft.end < threshold:
+                    at = end
                 return drafts[:n], at
             spoken_until = draft.end
         return drafts, None

@@ -52,6 +52,14 @@ class Plan:
         """The same plan for the language that was detected."""
         return replace(self, language=language, is_detected=True)
 
+    def in_one_language(self, language: str) -> "Plan":
+        """The same plan for one window of several languages, once its own is known."""
+        return replace(
+            self,
+            language=language,
+            options=self.options.model_copy(update={"multilingual": False}),
+        )
+
     def window_frames(self, frames: int) -> int:
         """How long a window that holds `frames` of audio, and no more is to come, is encoded."""
         if self.adaptive:

@@ -29,14 +29,14 @@ class Station:
         self.step = Step(self.engine, self.vocabulary)
         self.scheduler: Scheduler[Attempt, Outcome] = Scheduler(
             self.step,
-            prove=self.engine.silent_pass,
+            prove=self.engine.prove,
             workers=self.engine.workers,
             max_batch_size=self.engine.max_batch_size,
             max_requests=settings.whisper_max_queue,
             max_queue_seconds=settings.whisper_max_queue_seconds,
             hooks=hooks or [],
         )
-        self.scheduler.speed.observe(windows=1, seconds=self.engine.warm_up_seconds)
+        self.scheduler.learn(self.engine.warm_up_seconds)
         self.scheduler.start()
         # Such a model answers in the source language.
         is_cut_short = self.engine.shape is not None and self.engine.shape.is_cut_short

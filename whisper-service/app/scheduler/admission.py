@@ -60,8 +60,8 @@ class Load:
 def seconds_before(arrival: Arrival, lanes: Lanes, speed: Speed, now: float) -> float:
     """Predict how long others are served until the arrival's own audio has been.
 
-    A higher class goes first, but only until the arrival has aged into it, which each of its windows does
-    anew. Within a class everybody gets as much as the arrival does.
+    A higher class goes first, but only until the arrival's has aged into it, which it does anew for each
+    window. Within a class everybody gets as much as the arrival does.
     Of a lower class only what is in flight is waited for, since no step is broken off.
     """
     classes: defaultdict[int, list[Lane[Any, Any]]] = defaultdict(list)
@@ -70,6 +70,9 @@ def seconds_before(arrival: Arrival, lanes: Lanes, speed: Speed, now: float) -> 
             classes[lane.place.rank].append(lane)
     ranks = class_ranks((lane.place for rivals in classes.values() for lane in rivals), now)
     own = ranks.setdefault(arrival.rank, arrival.rank)
+    mine = max(1, windows_in(arrival.seconds)) + sum(
+        _fair_windows(arrival, rivals) for given, rivals in classes.items() if ranks[given] == own
+    )
     before = 0.0
     for given, rivals in classes.items():
         rank = ranks[given]
@@ -78,8 +81,7 @@ def seconds_before(arrival: Arrival, lanes: Lanes, speed: Speed, now: float) -> 
             continue
         fair = speed.predicted_seconds(_fair_windows(arrival, rivals))
         if rank < own:
-            windows = max(1, windows_in(arrival.seconds))
-            ageing = windows * (own - rank) * AGEING_SECONDS
+            ageing = mine * (own - rank) * AGEING_SECONDS
             everything = sum(windows_in(lane.remaining_seconds) for lane in rivals)
             fair = min(fair + ageing, speed.predicted_seconds(everything))
         before += fair
@@ -146,7 +148,7 @@ class Bounds:
             again = speed.predicted_seconds(windows_in(min(excess, load.backlog_seconds)))
             full = Overloaded("The queue is full", retry_after=again)
             return full, _report("audio_seconds", load)
-        if arrival.deadline is not None:
+        if arrival.deadline is not None and (lanes or speed.is_current(now)):
             alone = arrival.age + speed.predicted_alone(arrival.seconds, in_turn=arrival.in_turn)
             end = seconds_before(arrival, lanes, speed, now) + alone
             if end > arrival.deadline:

@@ -5,6 +5,7 @@ of the step are caught; what ends a thread passes through.
 """
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Generic
 
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 GOOD_STEPS = 16
 """So many full batches after the memory was too small, one window more is tried. What filled it may have been
 one request's many hypotheses, or another process. Each such trial that fails makes the next take twice as many."""
+PAUSES = (0.2, 1.0)
+"""Seconds after which a window for which there was no memory is tried again: another model's step may have had it."""
 
 
 class BatchTooLarge(Exception):
@@ -40,6 +43,7 @@ class Executor(Generic[J, R]):
         tell: Callable[[Report], None],
         clock: Callable[[], float],
         max_batch_size: int,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         """`settle` is given what came of each window, `charge` each step's batch and seconds.
 
@@ -60,25 +64,29 @@ class Executor(Generic[J, R]):
         self._watchdog = watchdog
         self._tell = tell
         self._clock = clock
+        self._wait = wait
 
-    def run(self, batch: list[Entry[J]]) -> None:
-        """Run a batch and settle each of its windows."""
+    def run(self, batch: list[Entry[J]], *, pauses: Sequence[float] = PAUSES) -> None:
+        """Run a batch and settle each of its windows; without any, look whether steps succeed again."""
+        if not batch:
+            self._look_for_the_cause()
+            return
         # The parts run behind the `try`: an exception in hand keeps what its frames hold on the device.
         parts: list[list[Entry[J]]] = []
         try:
             results = self._timed_step(batch)
         except BatchTooLarge as error:
-            if len(batch) == 1:
+            if len(batch) > 1:
+                half = len(batch) // 2
+                parts = [batch[:half], batch[half:]]
+                self._narrow(len(batch))
+            elif pauses:
+                log.warning("out of memory: trying %s again", batch[0].job.description)
+                parts = [batch]
+            else:
                 log.error("out of memory: %s does not fit alone", batch[0].job.description)
                 self._settle(batch[0], error)
                 return
-            half = len(batch) // 2
-            self.max_batch_size = max(1, min(self.max_batch_size, half))
-            self._good_steps = 0
-            if self._is_trial:
-                self._is_trial, self._enough_steps = False, 2 * self._enough_steps
-            log.warning("out of memory: at most %d windows in a batch now", self.max_batch_size)
-            parts = [batch[:half], batch[half:]]
         except Exception as error:
             if len(batch) == 1:
                 log.exception("%s failed", batch[0].job.description)
@@ -92,8 +100,11 @@ class Executor(Generic[J, R]):
             for entry, result in zip(batch, results, strict=True):
                 self._settle(entry, result)
             self._widen(len(batch))
+        if parts == [batch]:
+            self._wait(pauses[0])
+            pauses = pauses[1:]
         for part in parts:
-            self.run(part)
+            self.run(part, pauses=pauses)
 
     def _look_for_the_cause(self) -> None:
         """Find out whether the window was bad or the device is: a GPU that is lost fails at once, for ever."""
@@ -106,6 +117,16 @@ class Executor(Generic[J, R]):
             self.is_broken = True
         else:
             self.is_broken = False
+
+    def _narrow(self, failed: int) -> None:
+        """Take smaller batches; after a trial those that went well before it."""
+        if self._is_trial and failed == self.max_batch_size:
+            self.max_batch_size = failed - 1
+            self._enough_steps *= 2
+        else:
+            self.max_batch_size = min(self.max_batch_size, failed // 2)
+        self._is_trial, self._good_steps = False, 0
+        log.warning("out of memory: at most %d windows in a batch now", self.max_batch_size)
 
     def _widen(self, good: int) -> None:
         """Try larger batches again once many full ones have gone well."""
@@ -153,6 +174,6 @@ class Executor(Generic[J, R]):
         whole = sum(entry.job.is_whole and not entry.is_further for entry in batch)
         apart = sum(entry.job.is_apart for entry in batch)
         if whole == len(batch):
-            self._speed.observe(windows=whole, seconds=seconds)
+            self._speed.observe(windows=whole, seconds=seconds, now=self._clock())
         else:
             self._speed.observe_further(seconds * (1 - (whole + apart) / len(batch)))

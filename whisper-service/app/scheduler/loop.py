@@ -22,6 +22,8 @@ from .speed import Speed
 from .watchdog import Watchdog
 from .workers import Workers
 
+LOOK_AGAIN_SECONDS = 30.0
+"""While nothing succeeds: who routes by readiness sends nothing."""
 ANYONE = Arrival()
 """A request of which nothing is known yet."""
 
@@ -114,6 +116,10 @@ class Scheduler(Generic[J, R]):
             return sum(bool(lane.place.entries or lane.running) for lane in self._lanes.values())
 
     # --- admission ------------------------------------------------------------------------------
+
+    def learn(self, seconds: float) -> None:
+        """Learn how long a window takes before any has come."""
+        self.speed.observe(windows=1, seconds=seconds, now=self._clock())
 
     @property
     def load(self) -> Load:
@@ -214,7 +220,10 @@ class Scheduler(Generic[J, R]):
                             lane.started = True
                             lane.queue_seconds = self._clock() - entry.queued_at
                     return batch
-                self._work.wait()
+                is_broken = self._executor.is_broken
+                has_news = self._work.wait(LOOK_AGAIN_SECONDS if is_broken else None)
+                if is_broken and not has_news:
+                    return []  # nobody may come any more who would show that steps succeed again
         return None
 
     def _charge(self, batch: Sequence[Entry[J]], seconds: float) -> int:

@@ -18,7 +18,7 @@ Priority = Literal["live", "interactive", "bulk"]
 RANKS: dict[str, int] = {"live": 0, "interactive": 1, "bulk": 2}
 
 AGEING_SECONDS = 30.0
-"""A lane that has waited this long counts as one class higher, and so on, so that none starves."""
+"""A class that has waited this long for a window counts as one higher, and so on, so that none starves."""
 
 
 class Job(Protocol):
@@ -196,12 +196,16 @@ class FairQueue(Generic[J]):
         self._clock = max(self._clock, account.tag)
         place.tag += cost
         account.clock = max(account.clock, place.tag)
-        place.waiting_since = now
+        for other in self._places():  # one of them was served: the class waits anew
+            if other.rank == place.rank:
+                other.waiting_since = now
+
+    def _places(self) -> Iterator[Place[J]]:
+        return (place for account in self._accounts.values() for place in account.places)
 
     def __iter__(self) -> Iterator[Entry[J]]:
-        for account in self._accounts.values():
-            for place in account.places:
-                yield from place.entries
+        for place in self._places():
+            yield from place.entries
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -11,6 +11,10 @@ FORGET = 0.2
 """Weight of the newest step in the running mean: about the last ten steps count."""
 WINDOW_SECONDS = 30.0
 """Audio in a usual window of a long file."""
+MOST_SLOWER = 4.0
+"""A step counts as at most so many times as slow as those before it: the machine may have been asleep in it."""
+CURRENT_SECONDS = 300.0
+"""Without any step for so long, nobody is refused for what was measured: the machine may have been busy then."""
 
 
 def windows_in(audio_seconds: float) -> int:
@@ -31,12 +35,16 @@ class Speed:
         self._further_seconds = 0.0
         """Of further steps since windows were last decoded."""
         self._further_per_window = 0.0
+        self._observed_at = float("-inf")
 
-    def observe(self, *, windows: int, seconds: float) -> None:
+    def observe(self, *, windows: int, seconds: float, now: float) -> None:
         """Learn from one step that decoded `windows` windows."""
         with self._lock:
+            self._observed_at = now
             new, old = seconds / windows, self._per_window
-            self._per_window = new if old is None else old + FORGET * (new - old)
+            if old is not None:
+                new = old + FORGET * (min(new, MOST_SLOWER * old) - old)
+            self._per_window = new
             further, self._further_seconds = self._further_seconds / windows, 0.0
             self._further_per_window += FORGET * (further - self._further_per_window)
 
@@ -44,6 +52,11 @@ class Speed:
         """Learn from another step over windows that were decoded before, or will be."""
         with self._lock:
             self._further_seconds += seconds
+
+    def is_current(self, now: float) -> bool:
+        """Whether the last step was not long ago."""
+        with self._lock:
+            return now - self._observed_at < CURRENT_SECONDS
 
     def expected_step_seconds(self, windows: int) -> float | None:
         """How long a step over `windows` windows should take."""

@@ -13,7 +13,10 @@ JOIN_SECONDS = 0.5
 
 
 class Workers(Generic[J]):
-    """Threads that end when `take` returns None; one that ends by a bug tells `died`."""
+    """Threads that end when `take` returns None, and run what it returns, at times a batch of nothing.
+
+    One that ends by a bug tells `died`.
+    """
 
     def __init__(
         self,

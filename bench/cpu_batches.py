@@ -1,6 +1,6 @@
 """How to share out a CPU: workers x threads x windows in a batch, on the bare CTranslate2 model.
 
-    PYTHONPATH=whisper-service python bench/cpu_batches.py --model DIRECTORY [--windows 8]
+    PYTHONPATH=whisper-service python bench/cpu_batches.py --model DIRECTORY [--windows 32]
 
 Each way works through the same windows of 28 s: encoded one by one, decoded together. The engine's defaults
 (`share_threads`, `CPU_BATCH`) are what is best here, with a model of real cost (see engine.py), on the
@@ -31,7 +31,8 @@ def main() -> None:
     """Measure one window on all processors, the way that the engine chooses, and a window on each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--windows", type=int, default=8)
+    # Enough for every worker, whatever the batch.
+    parser.add_argument("--windows", type=int, default=4 * usable_cpus())
     args = parser.parse_args()
     keep_freed_memory()
     samples = decode_audio(str(DATA / "long" / "en-90s.flac"))
@@ -60,10 +61,10 @@ def measure(model: Path, mels: list[Any], workers: int, threads: int, batch: int
         whisper.generate(together, [START] * len(group), beam_size=5)
         return middle - began, time.monotonic() - middle
 
-    run(mels[:batch])
-    began = time.monotonic()
     groups = [mels[at : at + batch] for at in range(0, len(mels), batch)]
     with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(run, groups[:workers]))
+        began = time.monotonic()
         times = list(pool.map(run, groups))
     row: Row = {
         "workers": workers,

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import house  # noqa: F401  (first: it gives the two services their names)
 from gateway.settings import Settings as GatewaySettings
 from house import ROOT
 from worker.settings import Settings as WorkerSettings

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 from house import ROOT
-from processes import PATIENCE, clean_environment, descendants, free_port, wait_for_end
+from processes import PATIENCE, SETTINGS, clean_environment, descendants, free_port, wait_for_end
 
 TEXT = (
     "I have eleven chairs and sixty batteries. Can you send the letter to Clara before Wednesday?"
@@ -22,6 +22,7 @@ TEXT = (
 
 def make_run(**settings: object) -> subprocess.Popen[str]:
     own: dict[str, object] = {  # whatever a `.env` says that is there
+        **{name.upper(): "" for name in SETTINGS},
         "SERVICE_PORT": free_port(),
         "API_GATEWAY_PORT": free_port(),
         "WHISPER_MODELS": "micro",

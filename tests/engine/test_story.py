@@ -433,6 +433,18 @@ def test_doubtful_text_in_another_language_is_flagged(
     assert switched[-1]
 
 
+def test_a_first_window_in_none_of_the_languages_expected_has_switched_if_it_is_doubtful(
+    transcriber: Transcriber,
+) -> None:
+    """Its language is heard in the step that decodes it, in the likeliest of those."""
+    doubtful = {"log_prob_threshold": 0.0, "no_speech_threshold": 1.0}
+    found = answer(transcriber, "short/en-1.wav", languages=["de", "fr"], **doubtful)
+    assert found.language in ("de", "fr")
+    assert "language_switch" in found.segments[0].flags
+    right = answer(transcriber, "short/de-1.wav", languages=["de", "fr"], **doubtful)
+    assert not any("language_switch" in segment.flags for segment in right.segments)
+
+
 def test_a_temperature_that_was_asked_for_is_no_doubt(
     transcriber: Transcriber, station: Station
 ) -> None:

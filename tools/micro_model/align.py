@@ -103,7 +103,10 @@ def main() -> None:
     paths = sorted(arguments.unseen.glob("*.npy"))
     loaded = ((c, x.astype(np.float32) / 32768) for path in paths for c, x in load_set(path))
     first, last = arguments.skip, arguments.skip + arguments.sentences
-    aligner = Aligner(arguments.model, list(islice(loaded, first, last)))
+    clips = list(islice(loaded, first, last))
+    if not clips:
+        parser.error(f"there are no sentences behind the first {first}")
+    aligner = Aligner(arguments.model, clips)
     sizes = dimensions(to_reference(read_model(arguments.model / "model.bin")))
     heads, _ = choose_heads(aligner, sizes["n_text_layer"], sizes["n_text_head"])
     store_heads(arguments.model, heads)

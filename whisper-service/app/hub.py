@@ -96,15 +96,18 @@ def _fetch(
             f"{repository} is not in the cache and WHISPER_OFFLINE forbids to fetch it"
         )
     total = _bytes_to_fetch(wanted)
-    log.info("fetching %s: %d MB", repository, total / 1e6)
+    log.info("fetching %s: %d MB", repository, (total or 0) / 1e6)
     try:
-        return Path(
-            snapshot_download(**wanted, tqdm_class=_progress_bar(repository, total, report))
-        )
+        bar = _progress_bar(repository, total or 0, report)
+        fetched = Path(snapshot_download(**wanted, tqdm_class=bar))
     except (OSError, HTTPError) as exc:
         error = _answered(exc)
         kind = HubFailed if _may_pass(error) else ModelUnobtainable
         raise kind(_sentence(repository, revision, error)) from exc
+    if total is None and _fault(fetched) is not None:
+        # Where the hub is silent, a part that another program has left in the cache is given.
+        raise HubFailed(f"{repository} could not be fetched: the hub cannot be reached")
+    return fetched
 
 
 def _answered(error: Exception) -> Exception:
@@ -127,12 +130,12 @@ def _may_pass(error: Exception) -> bool:
             return True
 
 
-def _bytes_to_fetch(wanted: dict[str, Any]) -> int:
-    """How much is missing in the cache; 0 where that is not known, for then the download says why."""
+def _bytes_to_fetch(wanted: dict[str, Any]) -> int | None:
+    """How much is missing in the cache; None where the hub does not tell."""
     try:
         files = snapshot_download(**wanted, dry_run=True)
     except (OSError, HTTPError):
-        return 0
+        return None
     return sum(file.file_size or 0 for file in files if file.will_download)
 
 

@@ -93,7 +93,7 @@ class Models:
             entry.progress = share
 
         began = time.monotonic()
-        entry.hub_failed = None
+        failed = None
         try:
             entry.stage = "being fetched"
             directory = find_model(
@@ -108,7 +108,7 @@ class Models:
             if self._stopping.is_set():
                 entry.station.close()  # `close` may have come too early to see it
         except HubFailed as exc:
-            entry.hub_failed, entry.stage, entry.progress = str(exc), "waiting for the hub", None
+            failed, entry.stage, entry.progress = str(exc), "waiting for the hub", None
             log.error("model %s failed: %s", entry.name, exc)
         except (ModelUnobtainable, EngineError) as exc:
             entry.reason = str(exc)
@@ -118,6 +118,7 @@ class Models:
             log.exception("model %s failed", entry.name)
         else:
             log.info("model %s ready after %.1f s", entry.name, time.monotonic() - began)
+        entry.hub_failed = failed
 
     def close(self) -> None:
         """Stop loading after the current model and release the loaded ones."""

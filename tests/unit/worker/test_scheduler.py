@@ -5,7 +5,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -123,6 +123,18 @@ def test_many_files_of_a_lower_class_together_go_before_live_work_once_a_minute(
         push(queue, live, Clip("live"), now=float(second))
         served += [entry.job.name[:4] for entry in queue.take(float(second), 1)]
     assert served.count("bulk") == 3
+
+
+def test_to_fill_up_batches_of_another_class_is_no_turn() -> None:
+    """Else what fits into no such batch would wait for ever."""
+    queue = FairQueue[Clip]()
+    push(queue, queue.open("", "bulk"), *(Clip(f"fits{n}", key="x") for n in range(400)))
+    push(queue, queue.open("", "bulk"), Clip("other", key="y"))
+    live, served = queue.open("", "live"), dict[str, int]()
+    for second in range(100):
+        push(queue, live, Clip(f"live{second}", key="x"), now=float(second))
+        served |= {entry.job.name: second for entry in queue.take(float(second), 4)}
+    assert served["other"] <= 2 * AGEING_SECONDS + 1
 
 
 def test_interactive_work_goes_before_younger_live_work_after_half_a_minute() -> None:
@@ -477,6 +489,20 @@ def test_a_window_without_memory_is_tried_again_before_it_is_given_up() -> None:
     assert (left[0], waited) == (6, [*PAUSES] * 2)
 
 
+def test_a_batch_for_which_there_is_no_memory_waits_no_longer_than_one_window() -> None:
+    waited, settled = list[float](), list[Any]()
+
+    def step(batch: list[Clip]) -> list[str]:
+        raise BatchTooLarge
+
+    _, run = executor_of(
+        step, 16, settle=lambda entry, outcome: settled.append(outcome), wait=waited.append
+    )
+    run(1)
+    assert len(settled) == 16
+    assert waited == [*PAUSES]
+
+
 def test_one_moment_without_memory_does_not_make_batches_small_for_days() -> None:
     """Another process had it all: even two windows were too many, and from then on sixteen are not."""
     is_full = True
@@ -641,6 +667,8 @@ def test_an_idle_worker_refuses_nobody_for_what_it_measured_long_ago() -> None:
     with pytest.raises(Overloaded, match="cannot be met"):
         scheduler.check(late)
     now[0] = CURRENT_SECONDS
+    with pytest.raises(Overloaded, match="cannot be met"):
+        scheduler.check(replace(late, age=21.0))
     scheduler.open(late)
     with pytest.raises(Overloaded, match="cannot be met"):
         scheduler.check(late)

@@ -125,15 +125,21 @@ class Listener:
             outcome.temperature > plan.temperatures[0]
             or outcome.avg_logprob < plan.thresholds.log_prob
         )
-        if not plan.is_detected or plan.options.doubtful == "keep" or not is_doubtful:
+        was_heard = plan.language is None and not plan.options.multilingual
+        if not (plan.is_detected or was_heard):
+            return False
+        if plan.options.doubtful == "keep" or not is_doubtful:
             return False
         if outcome.is_silence(plan.thresholds):
             return False  # it gives no text to flag
-        # Its text is at hand, and those of later windows wait for it.
-        sound = replace(sound, encoded=outcome.encoded)
-        heard = await self.detect_language(sound, plan, urgent=True)
-        code, probability = next(iter(heard.languages.items()))
-        return code != plan.language and probability > CLEAR_PROBABILITY
+        languages = outcome.languages
+        if not was_heard:
+            # Its text is at hand, and those of later windows wait for it.
+            sound = replace(sound, encoded=outcome.encoded)
+            languages = (await self.detect_language(sound, plan, urgent=True)).languages
+        taken = plan.language if outcome.language is None else outcome.language.code
+        code, probability = next(iter(languages.items()))
+        return code != taken and probability > CLEAR_PROBABILITY
 
     async def _climb(self, attempt: Attempt, plan: Plan) -> Outcome:
         outcomes: list[Outcome] = []

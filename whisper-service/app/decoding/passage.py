@@ -10,7 +10,7 @@ after it in shorter pieces at first, since it is likely to be the same. Times ar
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..audio import SAMPLE_RATE, Samples
 from ..mel import FRAME_SAMPLES, FRAMES_PER_SECOND, FULL_FRAMES
 from .attempt import Outcome
 from .doubt import doubts, is_left_out
-from .language import likely_language
+from .language import HeardLanguage, likely_language
 from .listener import Listener, Sound
 from .plan import Plan
 from .sentences import split_sentences
@@ -79,6 +79,7 @@ async def transcribe_passage(
     """Yield the segments of each look, and the frame up to which the passage is done."""
     seek, heard, reach = 0, 0, FULL_FRAMES
     was_short = False
+    language: HeardLanguage | None = None
     while (sound := await source.read(seek, heard=heard)) is not None:
         prefix, context.prefix = context.prefix, ()
         if sound.frames > reach:
@@ -87,13 +88,15 @@ async def transcribe_passage(
         if plan.language is None and not plan.options.multilingual and outcome.languages:
             plan = plan.in_language(likely_language(outcome.languages, plan.options))
         if plan.vad and plan.options.multilingual and outcome.language is not None:
-            plan = plan.in_one_language(outcome.language.code)  # of a rest, a model guesses
+            language = outcome.language
+            plan = plan.in_one_language(language.code)  # of a rest, a model guesses
         if not _is_endless(outcome, plan):
             reach = min(2 * reach, FULL_FRAMES)
         while _is_endless(outcome, plan) and sound.frames > SHORTEST_REDONE_FRAMES:
             reach = max(sound.frames, 2 * SHORTEST_REDONE_FRAMES)
             sound = sound.cut(quietest_frame(sound.samples))
             outcome = await listener.transcribe(sound, plan, previous=context.said, prefix=prefix)
+        outcome = replace(outcome, language=outcome.language or language)
         heard = sound.seek + sound.frames
         if outcome.is_silence(plan.thresholds):
             seek = heard

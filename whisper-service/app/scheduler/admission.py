@@ -148,8 +148,10 @@ class Bounds:
             again = speed.predicted_seconds(windows_in(min(excess, load.backlog_seconds)))
             full = Overloaded("The queue is full", retry_after=again)
             return full, _report("audio_seconds", load)
-        if arrival.deadline is not None and (lanes or speed.is_current(now)):
-            alone = arrival.age + speed.predicted_alone(arrival.seconds, in_turn=arrival.in_turn)
+        if arrival.deadline is not None:
+            alone = arrival.age
+            if lanes or speed.is_current(now):
+                alone += speed.predicted_alone(arrival.seconds, in_turn=arrival.in_turn)
             end = seconds_before(arrival, lanes, speed, now) + alone
             if end > arrival.deadline:
                 late = Overloaded(

@@ -25,7 +25,7 @@ PAUSES = (0.2, 1.0)
 
 
 class BatchTooLarge(Exception):
-    """Raised by a step that ran out of memory: the batch is halved, now and from now on."""
+    """Raised by a step that ran out of memory: the batch is halved, and later ones are smaller."""
 
 
 class Executor(Generic[J, R]):
@@ -66,11 +66,15 @@ class Executor(Generic[J, R]):
         self._clock = clock
         self._wait = wait
 
-    def run(self, batch: list[Entry[J]], *, pauses: Sequence[float] = PAUSES) -> None:
+    def run(self, batch: list[Entry[J]]) -> None:
         """Run a batch and settle each of its windows; without any, look whether steps succeed again."""
-        if not batch:
+        if batch:
+            self._run(batch, list(PAUSES))
+        else:
             self._look_for_the_cause()
-            return
+
+    def _run(self, batch: list[Entry[J]], pauses: list[float]) -> None:
+        """Run a batch; the `pauses` that are left are for all of it."""
         # The parts run behind the `try`: an exception in hand keeps what its frames hold on the device.
         parts: list[list[Entry[J]]] = []
         try:
@@ -101,10 +105,9 @@ class Executor(Generic[J, R]):
                 self._settle(entry, result)
             self._widen(len(batch))
         if parts == [batch]:
-            self._wait(pauses[0])
-            pauses = pauses[1:]
+            self._wait(pauses.pop(0))
         for part in parts:
-            self.run(part, pauses=pauses)
+            self._run(part, pauses)
 
     def _look_for_the_cause(self) -> None:
         """Find out whether the window was bad or the device is: a GPU that is lost fails at once, for ever."""
@@ -120,12 +123,15 @@ class Executor(Generic[J, R]):
 
     def _narrow(self, failed: int) -> None:
         """Take smaller batches; after a trial those that went well before it."""
+        self._good_steps = 0
+        if failed > self.max_batch_size:
+            return  # batches of this size are not taken any more
         if self._is_trial and failed == self.max_batch_size:
             self.max_batch_size = failed - 1
             self._enough_steps *= 2
         else:
-            self.max_batch_size = min(self.max_batch_size, failed // 2)
-        self._is_trial, self._good_steps = False, 0
+            self.max_batch_size = failed // 2
+        self._is_trial = False
         log.warning("out of memory: at most %d windows in a batch now", self.max_batch_size)
 
     def _widen(self, good: int) -> None:

@@ -23,7 +23,10 @@ from .watchdog import Watchdog
 from .workers import Workers
 
 LOOK_AGAIN_SECONDS = 30.0
-"""While nothing succeeds: who routes by readiness sends nothing."""
+"""How often an idle worker tries a device again on which nothing succeeded.
+
+A balancer that asks /readyz sends it no request that would show it.
+"""
 ANYONE = Arrival()
 """A request of which nothing is known yet."""
 

@@ -153,7 +153,7 @@ class FairQueue(Generic[J]):
                 break
             entry.place.entries.remove(entry)
             if entry.future.set_running_or_notify_cancel():
-                self._charge(entry, now)
+                self._charge(entry, now, is_turn=not batch)
                 batch.append(entry)
         for place in {entry.place.number: entry.place for entry in batch}.values():
             place.batches += 1
@@ -189,16 +189,18 @@ class FairQueue(Generic[J]):
                     if (first := next(fits, None)) is not None:
                         yield first
 
-    def _charge(self, entry: Entry[J], now: float) -> None:
+    def _charge(self, entry: Entry[J], now: float, *, is_turn: bool) -> None:
         place, cost = entry.place, entry.job.audio_seconds
         account = self._accounts[place.tenant]
         account.tag += cost
         self._clock = max(self._clock, account.tag)
         place.tag += cost
         account.clock = max(account.clock, place.tag)
-        for other in self._places():  # one of them was served: the class waits anew
-            if other.rank == place.rank:
-                other.waiting_since = now
+        place.waiting_since = now
+        if is_turn:  # and no mere filling of a batch: its class waits anew
+            for other in self._places():
+                if other.rank == place.rank:
+                    other.waiting_since = now
 
     def _places(self) -> Iterator[Place[J]]:
         return (place for account in self._accounts.values() for place in account.places)

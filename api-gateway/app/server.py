@@ -30,6 +30,8 @@ BODY_SECONDS = 30.0
 READING_SECONDS = 120.0
 KEEP_ALIVE_SECONDS = 75
 MAX_INCOMPLETE_EVENT_BYTES = 16 * 1024
+MOST_AHEAD_BYTES = 64 * 1024
+"""Of further requests on a connection whose first one is at work."""
 GRACE_SECONDS = 30
 
 
@@ -51,6 +53,9 @@ class DeadlineProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self.conn.their_state is h11.DONE and len(self.conn.trailing_data[0]) < MOST_AHEAD_BYTES:
+            # uvicorn stops reading at bytes of a further request, and would not see its client leave.
+            self.flow.resume_reading()
         self._watch(progress=True)
 
     def on_response_complete(self) -> None:

@@ -191,12 +191,15 @@ def test_62_a_client_that_leaves_frees_the_engine_of_all_that_has_not_started() 
         assert Sdk(gateway.url).transcribe(file=DE2, model="micro").text == TEXT2
 
 
-def test_62_a_client_that_leaves_while_it_waits_in_the_queue_is_let_go() -> None:
+@pytest.mark.parametrize("more", [b"", b"\r\n", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_62_a_client_that_leaves_while_it_waits_in_the_queue_is_let_go(more: bytes) -> None:
+    """Though it has sent more than one request, which waits unread behind it."""
     with played(hang=True) as (false, gateway):
         address = urlsplit(gateway.url)
         with socket.create_connection((address.hostname, address.port)) as connection:
             connection.sendall(raw_request())
             assert false.streaming.wait(30)
+            connection.sendall(more)
         assert false.released.wait(30)
 
 

@@ -5,7 +5,6 @@ The worker owns this file; the gateway holds a byte-for-byte copy, checked by a 
 """
 
 import asyncio
-import codecs
 import errno
 import os
 from collections import deque
@@ -26,8 +25,16 @@ MAX_LONG_FIELD_BYTES = 16 * 1024 * 1024
 LARGEST_FIELDS = 4
 """How many of the largest fields a request may have, or so much in smaller ones: they are held in memory."""
 MAX_PARTS = 1000
-CHARSETS = frozenset({"iso8859-1", "iso8859-15", "cp1252", "utf-16"})
-"""That are read beside UTF-8 where a part declares them, as Apache's HTTP client for Java does of Latin-1."""
+CHARSETS = {
+    **dict.fromkeys(("iso-8859-1", "iso8859-1", "latin1", "latin-1"), "iso8859-1"),
+    **dict.fromkeys(("iso-8859-15", "iso8859-15", "latin-9"), "iso8859-15"),
+    **dict.fromkeys(("windows-1252", "cp1252"), "cp1252"),
+    **dict.fromkeys(("utf-16", "utf16"), "utf-16"),
+}
+"""That are read beside UTF-8 where a part declares them, as Apache's HTTP client for Java does of Latin-1.
+
+Python's own list would remember each name that it has not, for ever.
+"""
 PIECE_BYTES = 256 * 1024
 WRITE_BYTES = 1024 * 1024
 
@@ -250,8 +257,5 @@ def _part(headers: dict[bytes, bytes], pieces: AsyncIterator[bytes], room: dict[
 def _charset(content_type: bytes | None) -> str:
     """The charset that a part declares, where that is one of those taken."""
     _, parameters = parse_options_header(content_type)
-    try:
-        name = codecs.lookup(parameters.get(b"charset", b"").decode()).name
-    except (LookupError, UnicodeDecodeError):
-        return "utf-8"
-    return name if name in CHARSETS else "utf-8"
+    name = parameters.get(b"charset", b"").decode("latin-1")
+    return CHARSETS.get(name.strip().lower().replace("_", "-"), "utf-8")

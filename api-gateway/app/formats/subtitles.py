@@ -35,24 +35,27 @@ class Cue:
     highlighted: int | None = None
 
 
-def srt(segments: Iterable[Segment], style: SubtitleStyle) -> str:
+def srt(segments: Iterable[Segment], style: SubtitleStyle, duration: float = 0.0) -> str:
     """SubRip: numbered cues, times with a comma, a blank line after each cue."""
     return "".join(
         f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{_text(cue, _plain)}\n\n"
-        for number, cue in enumerate(cues(segments, style), start=1)
+        for number, cue in enumerate(cues(segments, style, duration), start=1)
     )
 
 
-def vtt(segments: Iterable[Segment], style: SubtitleStyle) -> str:
+def vtt(segments: Iterable[Segment], style: SubtitleStyle, duration: float = 0.0) -> str:
     """WebVTT: its header, times with a point and always hours, markup characters escaped."""
     return "WEBVTT\n\n" + "".join(
         f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{_text(cue, _escaped)}\n\n"
-        for cue in cues(segments, style)
+        for cue in cues(segments, style, duration)
     )
 
 
-def cues(segments: Iterable[Segment], style: SubtitleStyle) -> list[Cue]:
-    """The cues of a transcript in order; none overlaps the one before it."""
+def cues(segments: Iterable[Segment], style: SubtitleStyle, duration: float = 0.0) -> list[Cue]:
+    """The cues of a transcript in order; none overlaps the one before it.
+
+    The last one may stay until the file ends, after `duration` seconds.
+    """
     in_order: list[Cue] = []
     end = 0
     for stretch in _stretches(segments, over_segments=_runs_on(style)):
@@ -61,14 +64,14 @@ def cues(segments: Iterable[Segment], style: SubtitleStyle) -> list[Cue]:
                 start = max(cue.start, end)
                 end = max(cue.end, start + 1)
                 in_order.append(replace(cue, start=start, end=end))
-    return in_order if style.highlight_words else _seen(in_order)
+    return in_order if style.highlight_words else _seen(in_order, milliseconds(duration))
 
 
-def _seen(cues: list[Cue]) -> list[Cue]:
+def _seen(cues: list[Cue], until: int) -> list[Cue]:
     """Give a cue that would flash by some of the silence behind it, else of the cue before it."""
     seen: list[Cue] = []
     for position, cue in enumerate(cues):
-        following = cues[position + 1].start if position + 1 < len(cues) else cue.end
+        following = cues[position + 1].start if position + 1 < len(cues) else until
         start, end = cue.start, max(cue.end, min(cue.start + SHORTEST, following))
         if end - start < SHORTEST and seen:
             start = min(start, max(end - SHORTEST, seen[-1].start + SHORTEST))

@@ -18,6 +18,11 @@ _WITHOUT_SPACES = re.compile(
 _VOWELS_BEHIND = "\u0e30\u0e32\u0e33\u0e45\u0eb0\u0eb2\u0eb3"
 _VOWELS_BEFORE = "\u0e40\u0e41\u0e42\u0e43\u0e44\u0ec0\u0ec1\u0ec2\u0ec3\u0ec4"
 """Thai and Lao vowels that are written behind and before their consonant."""
+_NEVER_FIRST = (
+    "ーっゃゅょぁぃぅぇぉゎッャュョァィゥェォヮヵヶ々ゝゞヽヾ’”）》】〉」』〕、。，．！？：；…・"  # noqa: RUF001
+)
+_NEVER_LAST = "“‘（《【〈「『〔"  # noqa: RUF001
+"""What begins and ends no line in Japanese and Chinese (JIS X 4051)."""
 _CLOSING = re.compile(r"\s+[?!:;,.%\u00bb\u2026]+")
 """Punctuation that French sets apart with a space and never at the beginning of a line."""
 
@@ -40,8 +45,8 @@ def _continues(before: str, word: str) -> bool:
     last, first = before[-1], word[0]
     if first.isspace() or last.isspace():
         return _CLOSING.fullmatch(word) is not None
-    if unicodedata.category(first).startswith("M") or first in _VOWELS_BEHIND:
+    if unicodedata.category(first).startswith("M") or first in _VOWELS_BEHIND + _NEVER_FIRST:
         return True
-    if last in _VOWELS_BEFORE:
+    if last in _VOWELS_BEFORE + _NEVER_LAST:
         return True
     return not (_WITHOUT_SPACES.match(first) or _WITHOUT_SPACES.match(last))

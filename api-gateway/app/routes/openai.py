@@ -148,9 +148,13 @@ def _whole(asked: Asked, transcript: Transcript, headers: dict[str, str]) -> Res
         case "text":
             return PlainTextResponse(f"{shapes.joined(transcript.segments)}\n", headers=headers)
         case "srt":
-            return PlainTextResponse(srt(transcript.segments, asked.style), headers=headers)
+            return PlainTextResponse(
+                srt(transcript.segments, asked.style, transcript.duration), headers=headers
+            )
         case "vtt":
-            return PlainTextResponse(vtt(transcript.segments, asked.style), headers=headers)
+            return PlainTextResponse(
+                vtt(transcript.segments, asked.style, transcript.duration), headers=headers
+            )
 
 
 async def _server_sent(

@@ -126,6 +126,6 @@ def _rendered(transcript: Transcript, form: _Form) -> Response | Text:
         case "text":
             return PlainTextResponse(f"{transcript.text}\n")
         case "srt":
-            return PlainTextResponse(srt(transcript.segments, form.style()))
+            return PlainTextResponse(srt(transcript.segments, form.style(), transcript.duration))
         case "vtt":
-            return PlainTextResponse(vtt(transcript.segments, form.style()))
+            return PlainTextResponse(vtt(transcript.segments, form.style(), transcript.duration))

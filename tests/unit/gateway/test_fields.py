@@ -3,6 +3,7 @@
 import pytest
 from gateway.errors import InvalidRequest
 from gateway.fields import OptionFields
+from gateway.routes.detect_language import _Form as LanguageForm
 from gateway.wire import Options
 
 
@@ -37,3 +38,10 @@ def test_what_is_wrong_is_told_with_its_place_and_in_plain_words(
     with pytest.raises(InvalidRequest) as caught:
         OptionFields().add(name, value)
     assert (caught.value.param, caught.value.message) == (name, message)
+
+
+def test_the_language_alone_is_asked_for_without_options_of_a_text_and_told_so_at_once() -> None:
+    form = LanguageForm()
+    form.add("language_detection_segments", "3")
+    with pytest.raises(InvalidRequest, match="means nothing where only the language"):
+        form.add("temperature", "0.5")

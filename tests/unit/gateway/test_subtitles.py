@@ -159,10 +159,22 @@ def lines_of(*words: str, **style: int) -> list[str]:
         ((" Allez", "-vous", " bien", " ?"), 11, ["Allez-vous", "bien ?"]),
         ((" aujourd", "'hui", " «", " oui", " »"), 8, ["aujourd'hui", "« oui »"]),
         (("你好", "我们", "用", "iP", "hone", "开会"), 4, ["你好我们", "用", "iPhone", "开会"]),
+        (("こ", "れ", "は", "ケ", "ー", "キ"), 4, ["これは", "ケーキ"]),
+        (("他", "说", "“", "你", "好", "”"), 3, ["他说", "“你", "好”"]),
         (("ส", "ว", "ั", "ส", "ด", "ี"), 3, ["สวั", "สดี"]),
         (("น", "้", "ำ", "ด", "ื่", "ม", "ที่", "นี่", "ดี", "มา", "ก"), 5, None),
     ],
-    ids=["clock", "numbers", "French", "quotes", "Chinese", "Thai", "Thai marks"],
+    ids=[
+        "clock",
+        "numbers",
+        "French",
+        "quotes",
+        "Chinese",
+        "Japanese",
+        "Chinese quotes",
+        "Thai",
+        "Thai marks",
+    ],
 )
 def test_a_line_is_broken_between_words_as_people_write_them(
     words: tuple[str, ...], width: int, expected: list[str] | None
@@ -173,6 +185,12 @@ def test_a_line_is_broken_between_words_as_people_write_them(
         assert lines == expected
     else:
         assert not any(unicodedata.category(line[0]).startswith("M") for line in lines)
+
+
+def test_the_last_cue_stays_to_be_seen_as_long_as_the_file_lasts() -> None:
+    yes = segment((" Yes.", 0.5, 0.52))
+    assert "00:00:00,500 --> 00:00:00,800" in srt([yes], PLAIN, 3.0)
+    assert "00:00:00,500 --> 00:00:00,600" in srt([yes], PLAIN, 0.6)
 
 
 def test_parts_of_a_word_are_one_word_of_those_that_a_line_may_have() -> None:

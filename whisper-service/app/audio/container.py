@@ -40,7 +40,9 @@ what the sound came late by, and not when it comes."""
 ENDING = frozenset({"matroska", "webm", "asf", "flac", "flv"})
 """Demuxers whose duration is the timestamp at the end, wherever the first one stands; Ogg's is with Opus."""
 GAPS = (0.2, 600.0)
-"""Seconds without sound between two timestamps that are silence: less is rounding, more a clock that jumped."""
+"""Seconds without sound by which timestamps are ahead that are silence: less is rounding, more a clock that jumped."""
+LEAST_LEAD = 0.02
+"""Seconds by which sound begins after its picture that are silence: there nothing is rounded."""
 SAMPLE_RATES = range(4_000, 384_001)
 """Below, a few bytes would become hours of samples; above, nothing real is recorded."""
 CHANNELS = range(1, 65)
@@ -100,18 +102,31 @@ class Header:
     """Whether the audio track itself must be that long."""
     first_timestamp: float
     """Where the track begins by the container's clock; recordings of a live stream begin anywhere."""
+    origin: float
+    """Where the file's first track begins by that clock."""
     lead: float
-    """By how much the track begins after the file's first one, such as a picture without sound."""
+    """By how much the audio track is said to begin after that, such as a picture without sound."""
+    is_clocked: bool
+    """Whether timestamps come from a clock; AVI's are counted from bytes."""
+
+    def silence_before(self, first: float) -> float:
+        """Seconds without sound before the first frame, of this timestamp.
+
+        A track that begins behind what libav probes is said to begin with the file.
+        """
+        late = self.lead or (first - self.origin)
+        return late if LEAST_LEAD < late <= GAPS[1] else 0.0
 
 
 def read_header(container: InputContainer, stream: AudioStream) -> Header:
     """Return what an opened file says of its duration."""
     names, codec = set(container.format.name.split(",")), stream.codec_context.name
     begin = float((stream.start_time or 0) * (stream.time_base or 0))
-    lead = begin - (container.start_time or 0) / av.time_base
-    lead = lead if is_gap(lead) else 0.0
-    # A piece of a live stream, in which libav's duration is where it ends, unless an index says better.
-    is_piece = "mov" in names and begin > 0 and not lead
+    origin = (container.start_time or 0) / av.time_base
+    lead = begin - origin if LEAST_LEAD < begin - origin <= GAPS[1] else 0.0
+    clock = (begin, origin, lead, "avi" not in names)
+    # A piece of a live stream, in which libav's duration is where it ends: all of its tracks begin late.
+    is_piece = "mov" in names and origin > GAPS[0]
     # Without a `fact` chunk a compressed WAV's is guessed too, from the bit rate in its header; what writes AIFF
     # into a pipe cannot know.
     is_estimated = names == {"aiff"} or (names == {"wav"} and not codec.startswith("pcm_"))
@@ -119,14 +134,16 @@ def read_header(container: InputContainer, stream: AudioStream) -> Header:
     is_certain = not (is_estimated or is_piece or is_joined_late or ESTIMATING & names)
     counts_from_zero = is_piece or ENDING & names or (names == {"ogg"} and codec == "opus")
     if stream.duration is not None and stream.time_base is not None:
-        duration, is_of_track = float(stream.duration * stream.time_base), True
+        # Matroska tells that of the whole file alone, and libav says the same of each track.
+        is_of_track = not {"matroska", "webm"} & names or len(container.streams) == 1
+        duration = float(stream.duration * stream.time_base)
     elif container.duration is not None:
         duration, is_of_track = container.duration / av.time_base, len(container.streams) == 1
     else:
-        return Header(None, False, False, begin, lead)
+        return Header(None, False, False, *clock)
     if counts_from_zero and duration > begin > 0:
         duration -= begin
-    return Header(duration, is_certain, is_of_track, begin, lead)
+    return Header(duration, is_certain, is_of_track, *clock)
 
 
 def is_gap(seconds: float) -> bool:

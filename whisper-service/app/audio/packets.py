@@ -26,7 +26,7 @@ def holds_more(file: BinaryIO, seconds: float) -> bool:
                 found += packet.duration or 0
                 if found > most:
                     return True
-    except (FFmpegError, OSError):
+    except (FFmpegError, OSError, IndexError):  # the last is PyAV's, see `reader`
         pass
     finally:
         file.seek(position)

@@ -16,7 +16,7 @@ from av.error import FFmpegError
 
 from ..closing import Closing
 from ..errors import AudioTooLong, AudioTooShort, InvalidAudio
-from .container import check_shape, is_gap, open_audio, read_header
+from .container import GAPS, check_shape, is_gap, open_audio, read_header
 from .extent import missing_share
 from .packets import holds_more
 
@@ -50,6 +50,8 @@ class AudioReader(Closing):
         self._max_seconds = max_seconds
         self._until: float | None = None
         """Where the last frame ends, by the container's clock."""
+        self._behind = 0.0
+        """By how many seconds that clock is ahead of what was decoded, gaps too short to be told in themselves."""
         self._missing_share = missing_share(file)
         self._container, self._stream = open_audio(file)
         self._header = read_header(self._container, self._stream)
@@ -92,10 +94,11 @@ class AudioReader(Closing):
     def _check_duration(self, file: BinaryIO) -> None:
         """Raise AudioTooLong where that is certain already, so that no work is lost on the file."""
         told, most = self.duration or 0.0, self._max_seconds
-        if self._header.is_certain:
+        if self._header.is_certain and self._header.is_of_track:
             is_too_long = told > most
         else:
-            # To count the packets of hours takes most of a second: a file said to be well below does not wait for it.
+            # A picture may be longer than its sound. To count the packets of hours takes most of a second: a file said
+            # to be well below does not wait for it.
             is_too_long = told > WORTH_COUNTING * most and holds_more(file, most)
         if is_too_long:
             raise _too_long(most)
@@ -120,6 +123,8 @@ class AudioReader(Closing):
         while True:
             try:
                 packet = next(packets, None)
+            except IndexError:
+                return  # PyAV's, at the end of a file in which a track has appeared on the way
             except (FFmpegError, OSError) as exc:
                 if self.seconds < FIRST_WINDOW_SECONDS:
                     raise InvalidAudio("The file is damaged: it breaks off", param="file") from exc
@@ -145,8 +150,16 @@ class AudioReader(Closing):
             begin = before or 0.0
         self._until = begin + frame.samples / frame.sample_rate
         if before is None:
-            return self._header.lead
-        return begin - before if is_gap(begin - before) else 0.0
+            return self._header.silence_before(begin if frame.pts is not None else 0.0)
+        step = begin - before
+        if not self._header.is_clocked:
+            return step if is_gap(step) else 0.0
+        has_jumped = step < -GAPS[0] or step > GAPS[1]
+        self._behind = 0.0 if has_jumped else self._behind + step
+        if not is_gap(self._behind):
+            return 0.0
+        gap, self._behind = self._behind, 0.0
+        return gap
 
 
 class _Mixer:

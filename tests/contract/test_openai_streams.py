@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -197,9 +198,11 @@ def test_62_a_client_that_leaves_while_it_waits_in_the_queue_is_let_go(more: byt
     with played(hang=True) as (false, gateway):
         address = urlsplit(gateway.url)
         with socket.create_connection((address.hostname, address.port)) as connection:
-            connection.sendall(raw_request())
+            connection.sendall(raw_request().replace(b"Connection: close\r\n", b""))
             assert false.streaming.wait(30)
+            time.sleep(0.5)  # until somebody waits to see the client leave
             connection.sendall(more)
+            time.sleep(0.1)
         assert false.released.wait(30)
 
 

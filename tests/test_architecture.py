@@ -30,7 +30,7 @@ LAYERS = {
         {"multipart", "server"},
         {"audio", "uploads"},
         {"vad", "mel", "shape"},
-        {"heads", "windows", "hub"},
+        {"config", "windows", "hub"},
         {"engine"},
         {"scheduler"},
         {"decoding"},

@@ -31,6 +31,11 @@ from worker.sentence_ends import ends_sentence
         (" floor.", " “Can", True),
         (" said…", " but", False),
         (" Բարև։", " Ինչպե՞ս", True),  # noqa: RUF001
+        (" გამარჯობა.", " როგორ", True),
+        (" 네.", " 알겠습니다.", True),
+        ("好.", "我来了", True),
+        ("No.", "1", False),
+        (" တယ်။", " မင်္ဂလာပါ", True),
     ],
 )
 def test_sentences_end_at_their_marks_and_not_at_titles_or_initials(

@@ -25,7 +25,7 @@ from typing import Any
 import ctranslate2
 import numpy as np
 
-from .heads import with_own_heads
+from .config import with_own_config
 from .mel import FULL_FRAMES, Mel
 from .settings import Settings
 from .shape import read_shape
@@ -169,7 +169,7 @@ class Engine:
         keep_freed_memory()
         self.name = name
         self.shape = read_shape(directory / "model.bin")
-        self._stand_in = with_own_heads(name, directory, self.shape)
+        self._stand_in = with_own_config(name, directory, self.shape)
         self.directory = Path(self._stand_in.name) if self._stand_in else directory
         candidates = usable_devices(settings)
         for number, (self.device, kind) in enumerate(candidates, 1):

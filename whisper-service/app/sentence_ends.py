@@ -12,10 +12,13 @@ _WITHOUT_CASE = "".join(
         "\N{FULLWIDTH EXCLAMATION MARK}\N{FULLWIDTH QUESTION MARK}",
         "\N{ARABIC QUESTION MARK}\N{ARABIC FULL STOP}",
         "\N{DEVANAGARI DANDA}\N{DEVANAGARI DOUBLE DANDA}\N{KHMER SIGN KHAN}\N{ETHIOPIC FULL STOP}",
+        "\N{ETHIOPIC QUESTION MARK}\N{MYANMAR SIGN SECTION}\N{TIBETAN MARK SHAD}",
     ]
 )
 """Marks of scripts that have no capital letters, so that what follows tells nothing."""
 _MARKS = f".!?\N{HORIZONTAL ELLIPSIS}\N{ARMENIAN FULL STOP}{_WITHOUT_CASE}"
+_CLOSING = re.compile("[^\\w\\s]*[»”’」』)）\\]…]")  # noqa: RUF001
+"""What closes the sentence before it, though a space may stand between them, as in French."""
 _END = re.compile(rf"[{_MARKS}][^\w\s]*$")
 _FULL_STOP = re.compile(r"\w\.[^\w\s]*$")
 _INITIALS = re.compile(r"\W*(?:[^\W\d_]\.)+\W*")
@@ -36,9 +39,19 @@ def ends_sentence(word: str, following: str) -> bool:
     mark = _END.search(word)
     if not mark or word[mark.start()] in _WITHOUT_CASE:
         return mark is not None
-    if begins.islower():
+    if (
+        begins.islower() and begins.title() != begins
+    ):  # Georgian letters are small, and begin sentences
         return False
     if not _FULL_STOP.search(word):
         return True
-    goes_on = any(kind.fullmatch(word) for kind in (_ABBREVIATION, _INITIALS, _NUMBER))
+    if following[:1].isascii() and following[:1].isalnum():
+        return False  # without a space: "No.1" in Japanese
+    goes_on = any(kind.fullmatch(word) for kind in (_ABBREVIATION, _NUMBER))
+    goes_on = goes_on or (_INITIALS.fullmatch(word) is not None and word.lower() != word.upper())
     return not (goes_on or (word[-2:-1].isdigit() and begins.isdigit()))
+
+
+def is_closing(word: str) -> bool:
+    """Whether a word is but a closing mark, which belongs to the sentence before it."""
+    return _CLOSING.fullmatch(word.strip()) is not None

@@ -169,6 +169,7 @@ class WindowCutter:
         return Levels(self._base, self._probabilities)
 
     def _window(self, pieces: tuple[Span, ...], speech: tuple[Span, ...]) -> Window:
+        pieces = _merged(pieces)
         held = [
             self._samples[piece.start - self._base : piece.end - self._base] for piece in pieces
         ]
@@ -267,6 +268,17 @@ def _position(pieces: Sequence[Span], count: int) -> int:
 def _between(spans: Iterable[Span], limits: Span) -> tuple[Span, ...]:
     clipped = (Span(max(s.start, limits.start), min(s.end, limits.end)) for s in spans)
     return tuple(span for span in clipped if span.length > 0)
+
+
+def _merged(pieces: Sequence[Span]) -> tuple[Span, ...]:
+    """Pieces without those borders at which nothing was left out; the VAD splits long speech too."""
+    merged: list[Span] = []
+    for piece in pieces:
+        if merged and piece.start <= merged[-1].end:
+            merged[-1] = Span(merged[-1].start, piece.end)
+        else:
+            merged.append(piece)
+    return tuple(merged)
 
 
 def _before(spans: Sequence[Span], cut: int) -> tuple[Span, ...]:

@@ -234,6 +234,21 @@ def test_abbreviations_and_numbers_end_no_sentence(texts: tuple[str, ...]) -> No
     assert sentences(*texts) == ["".join(texts)]
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        (" «", " Je", " viens.", " »", " Elle", " part."),
+        (" « Je", " viens ?", " »", " Elle", " part."),
+        ("行きます", "。", "）", "はい。"),  # noqa: RUF001
+        (" Well", "...", "…", " Fine."),
+    ],
+)
+def test_a_mark_that_closes_a_sentence_stays_with_it(texts: tuple[str, ...]) -> None:
+    found = sentences(*texts)
+    assert found == ["".join(texts[: len(texts) - len(found[1].split())]), found[1]]
+    assert found[1].strip() in ("Elle part.", "はい。", "Fine.")
+
+
 def test_wide_punctuation_ends_a_sentence_without_a_capital_letter() -> None:
     assert sentences("你好。", "再见。") == ["你好。", "再见。"]
 

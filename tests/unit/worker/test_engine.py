@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from house import ROOT
 from worker import engine as module
+from worker.config import with_own_config
 from worker.engine import Engine, EngineError, OutOfMemory, share_threads, usable_cpus
-from worker.heads import with_own_heads
 from worker.settings import Settings
 from worker.shape import Shape, read_shape
 
@@ -260,13 +260,22 @@ def test_a_model_gets_heads_of_its_own_where_its_config_names_others(
         (tmp_path / file.name).symlink_to(file)
     config = json.loads((MICRO / "config.json").read_text())
     shape = read_shape(MICRO / "model.bin")
-    assert with_own_heads("micro", tmp_path, shape) is None
+    assert with_own_config("micro", tmp_path, shape) is None
     (tmp_path / "config.json").unlink()
     (tmp_path / "config.json").write_text(json.dumps(config | {"alignment_heads": named}))
-    stand_in = with_own_heads("micro", tmp_path, shape)
+    stand_in = with_own_config("micro", tmp_path, shape)
     assert stand_in is not None
     found = json.loads((Path(stand_in.name) / "config.json").read_text())
     assert found == config | {"alignment_heads": [[2, 0], [2, 1], [3, 0], [3, 1]]}
+    stand_in.cleanup()
+    lists = ("lang_ids", "suppress_ids", "suppress_ids_begin")
+    bare = {key: value for key, value in config.items() if key not in lists}
+    (tmp_path / "config.json").write_text(json.dumps(bare))
+    stand_in = with_own_config("micro", tmp_path, shape)
+    assert stand_in is not None
+    found = json.loads((Path(stand_in.name) / "config.json").read_text())
+    assert sorted(found["lang_ids"]) == sorted(config["lang_ids"])
+    assert (found["suppress_ids"], found["suppress_ids_begin"]) == ([], [])
     stand_in.cleanup()
     engine = Engine("micro", tmp_path, Settings(whisper_device="cpu"))
     assert engine.directory != tmp_path

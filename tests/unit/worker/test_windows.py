@@ -239,3 +239,13 @@ def test_a_real_file_is_cut_between_its_sentences() -> None:
     assert len(windows) == 4
     assert sum(window.duration for window in windows) > 80
     assert all(before.end <= after.start for before, after in pairwise(windows))
+
+
+def test_pieces_at_which_nothing_was_left_out_are_one() -> None:
+    """Speech that is split for its length; a word across the border is whole."""
+    with (DATA / "long" / "en-90s.flac").open("rb") as file:
+        reader = AudioReader(file, max_seconds=100)
+        windows = list(cut_windows(reader.blocks(), VadOptions(max_speech_duration_s=1)))
+    for window in windows:
+        assert all(before.end < after.start for before, after in pairwise(window.pieces))
+        assert sum(piece.length for piece in window.pieces) == len(window.samples)

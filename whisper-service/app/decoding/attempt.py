@@ -73,9 +73,15 @@ class Attempt:
     """Whether no text is wanted of the window, whose steps then say nothing of what others take."""
 
     @property
-    def key(self) -> tuple[Recipe, bool, int]:
+    def key(self) -> tuple[Recipe, bool, bool, int]:
         """What attempts must have in common to share a batch."""
-        return self.recipe, self.detect, id(self) if self._is_alone else 0
+        return self.recipe, self.detect, self._has_prefix, id(self) if self._is_alone else 0
+
+    @property
+    def _has_prefix(self) -> bool:
+        """Whether the text is begun: beside such a window CTranslate2 judges empty texts otherwise."""
+        head = self.recipe.start_index + len(self.start) + (not self.recipe.timestamps)
+        return len(self.prompt) > head
 
     @property
     def _is_alone(self) -> bool:

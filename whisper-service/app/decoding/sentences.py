@@ -5,9 +5,8 @@ A long silence ends a segment too, for what is said without punctuation.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
-from ..sentence_ends import ends_sentence
+from ..sentence_ends import ends_sentence, is_closing
 from .timestamps import Draft, TimedWord
 
 PAUSE_SECONDS = 1.0
@@ -41,10 +40,16 @@ def split_draft(
 def _groups(
     words: Sequence[TimedWord], is_border: Callable[[TimedWord, TimedWord], bool]
 ) -> list[list[TimedWord]]:
-    groups = [list(words[:1])]
-    for word, following in pairwise(words):
-        if is_border(word, following):
-            groups.append([])
+    if not words:
+        return [[]]
+    groups, last = [[words[0]]], words[0]
+    for following in words[1:]:
+        if is_closing(following.word):  # as a French quotation mark, which stands apart
+            last = replace(following, word=last.word.rstrip() + following.word.strip())
+        else:
+            if is_border(last, following):
+                groups.append([])
+            last = following
         groups[-1].append(following)
     return groups
 

@@ -111,7 +111,9 @@ class Step:
         )
 
     def _judge(self, attempt: Attempt, result: Any, languages: dict[str, float]) -> Outcome:
-        if math.isnan(result.scores[0]) or math.isnan(result.no_speech_prob):
+        # The score of no text at all may be 0 / 0.
+        has_text = bool(result.sequences_ids[0])
+        if (has_text and math.isnan(result.scores[0])) or math.isnan(result.no_speech_prob):
             raise ModelUnavailable(
                 "The model's numbers overflow on this device: set WHISPER_COMPUTE_TYPE to float32",
                 param="model",

@@ -46,9 +46,10 @@ class Vocabulary:
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 (a client's list may have 10,000 tokens)
     def suppressed(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        """All tokens that are never generated: -1 stands for symbols that are not speech."""
-        if not tokens:
-            return ()
+        """All tokens that are never generated: -1 stands for symbols that are not speech.
+
+        Those that begin a text are always among them; said in one, they would begin the next one's prompt.
+        """
         plain = self.tokenizer("en", "transcribe")
         return tuple(get_suppressed_tokens(plain, list(tokens)))
 

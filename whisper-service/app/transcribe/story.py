@@ -153,7 +153,7 @@ class Story:
             load_seconds=_rounded(reading.load_seconds),
             vad_seconds=_rounded(reading.vad_seconds),
             inference_seconds=_rounded(lane.inference_seconds),
-            rtf=_rounded((time.monotonic() - self._began) / duration),
+            rtf=_rounded((time.monotonic() - self._began - lane.queue_seconds) / duration),
             flags=self._flags(probability),
         )
         report = RequestReport(self._model, finished, self._segments, self._doubts)

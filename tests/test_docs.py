@@ -21,7 +21,7 @@ from worker.settings import Settings as WorkerSettings
 from worker.settings import load_settings
 
 SERVICES = {"whisper-service": WorkerSettings, "api-gateway": GatewaySettings}
-OF_THE_HUB = {"HF_TOKEN", "HF_ENDPOINT", "HTTPS_PROXY", "NO_PROXY"}
+OF_THE_HUB = {"HF_TOKEN", "HF_ENDPOINT", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
 ADDRESSES = {"SERVICE_HOST", "API_GATEWAY_HOST"}
 """A container listens on all its addresses; what is reachable from outside is said by `ports`."""
 

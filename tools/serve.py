@@ -8,6 +8,7 @@ Settings come from the environment and `.env`; the models default to `micro`, wh
 import ctypes
 import errno
 import os
+import secrets
 import shlex
 import signal
 import socket
@@ -100,6 +101,10 @@ def environment(given: Mapping[str, str | None]) -> dict[str, str]:
         )  # empty turns authentication off: not the same as unset
     env.setdefault("WHISPER_MODELS", "micro")
     env.setdefault("SERVICE_HOST", "127.0.0.1")  # the gateway is the only entry
+    if (
+        "WORKER_TOKEN" not in given
+    ):  # also from this machine: from its other users, and pages in its browser
+        env["WORKER_TOKEN"] = secrets.token_hex(16)
     env.setdefault("API_GATEWAY_HOST", "0.0.0.0")
     with ExitStack() as probes:  # both held until both are known, so that two free ones differ
         for name, default in PORTS.items():

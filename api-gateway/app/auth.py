@@ -1,6 +1,7 @@
 """Who may use the gateway: one bearer key, compared in constant time."""
 
 import logging
+import re
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -30,6 +31,7 @@ def require_key(
     except (MissingKey, InvalidKey) as exc:
         # With who it was, so that guessing can be seen, and stopped by its address.
         client = request.client.host if request.client else "unknown"
+        client = re.sub(r"[^0-9A-Za-z.:%]", "?", client)  # a proxy may have it from the client
         log.warning("id=%s client=%s %s", request.state.request_id, client, exc.message)
         raise
 

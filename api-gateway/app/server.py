@@ -1,7 +1,7 @@
 """uvicorn on h11 with the deadlines for clients that it lacks.
 
 A client must send its headers within HEADER_SECONDS, and while the service is willing to read its
-body, some of it every BODY_SECONDS; else it gets 408 and the connection ends. (uvicorn has no such
+body, LEAST_BODY_BYTES of it every BODY_SECONDS; else it gets 408 and the connection ends. (uvicorn has no such
 limit: Kludex/uvicorn#157.) Of an answer that waits for it, it must take some every READING_SECONDS;
 else the connection ends, and with it the work for the answer. The worker owns this file; the gateway
 holds a byte-for-byte copy.
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 HEADER_SECONDS = 15.0
 BODY_SECONDS = 30.0
+LEAST_BODY_BYTES = 4096
+"""Slower than any sound: who sends a byte now and then would hold the place of a whole file for months."""
 READING_SECONDS = 120.0
 KEEP_ALIVE_SECONDS = 75
 MAX_INCOMPLETE_EVENT_BYTES = 16 * 1024
@@ -44,14 +46,20 @@ class DeadlineProtocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
     _reading_deadline: asyncio.TimerHandle | None = None
     _awaiting_headers = False
+    _awaiting_body = False
+    _came = 0
+    """Bytes since the timer began."""
     _is_held_back = False
     """Whether the timer for the body began while the application took nothing."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # Else what a client leaves unread in the last 64 KiB would be waited for, for ever.
+        transport.set_write_buffer_limits(high=0)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
+        self._came += len(data)
         super().data_received(data)
         if self.conn.their_state is h11.DONE and len(self.conn.trailing_data[0]) < MOST_AHEAD_BYTES:
             # uvicorn stops reading at bytes of a further request, and would not see its client leave.
@@ -103,16 +111,21 @@ class DeadlineProtocol(H11Protocol):
         )
         if owes_headers and self._awaiting_headers and progress:
             return
+        is_crawling = self._awaiting_body and self._came < LEAST_BODY_BYTES
+        if state is h11.SEND_BODY and is_crawling and progress:
+            return
         self._stop_watching()
+        self._came = 0
         if owes_headers:
             self._awaiting_headers = True
             self._deadline = self.loop.call_later(self.header_seconds, self._expire)
         elif state is h11.SEND_BODY:
+            self._awaiting_body = True
             self._is_held_back = self.flow.read_paused
             self._deadline = self.loop.call_later(self.body_seconds, self._expire)
 
     def _stop_watching(self) -> None:
-        self._awaiting_headers = False
+        self._awaiting_headers = self._awaiting_body = False
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

@@ -11,6 +11,9 @@ from fastapi import Request
 from .errors import InvalidRequest
 from .multipart import PIECE_BYTES, Part, missing_file, read_parts, store
 
+RESERVE = 256 * 1024 * 1024
+"""Bytes that spooled files leave free on the disk, which is the host's."""
+
 
 class Form(Protocol):
     """What a request's fields are told to."""
@@ -65,7 +68,7 @@ class Upload:
     async def spool(self) -> None:
         """Keep the file on disk, without a name, and read the fields that follow it."""
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115  (see close)
-        await store(self._opened(), self._spool)
+        await store(self._opened(), self._spool, reserve=RESERVE)
         await self._read_tail()
         self._spool.seek(0)
 

@@ -5,6 +5,7 @@ import gc
 import http.client
 import json
 import logging
+import select
 import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -101,6 +102,30 @@ def test_a_body_that_stands_still_is_answered_408(impatient: Running) -> None:
         status, body = read_to_the_end(connection)
     assert status == b"HTTP/1.1 408 Request Timeout"
     assert body == TOO_SLOW
+
+
+def test_a_body_that_crawls_is_answered_408(impatient: Running) -> None:
+    """A byte now and then would hold the place of a whole file for months."""
+    with connect(impatient) as connection:
+        connection.sendall(request_head("/transcribe/micro", 1_000_000) + HEAD)
+        while not select.select([connection], [], [], Impatient.body_seconds / 6)[0]:
+            connection.sendall(b"x")
+        status, body = read_to_the_end(connection)
+    assert status == b"HTTP/1.1 408 Request Timeout"
+    assert body == TOO_SLOW
+
+
+def test_what_waits_for_a_client_is_never_too_little_to_be_watched() -> None:
+    limits: list[tuple[int, int]] = []
+
+    class Watched(DeadlineProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            limits.append(transport.get_write_buffer_limits())
+
+    with serve(FastAPI(), protocol=Watched) as service:
+        service.get("/")
+    assert limits == [(0, 0)]
 
 
 def test_a_connection_that_rests_between_requests_is_kept(impatient: Running) -> None:

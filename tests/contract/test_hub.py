@@ -192,7 +192,8 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_sentence(tmp_path: Path) -> N
         [waiting] = health(worker)["pending"]
         assert (waiting["stage"], waiting["reason"]) == (
             "waiting for the hub",
-            "org/micro could not be fetched: the hub cannot be reached",
+            "org/micro could not be fetched: the hub cannot be reached "
+            "(ConnectError: [Errno 111] Connection refused)",
         )
 
 

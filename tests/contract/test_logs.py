@@ -210,3 +210,11 @@ def test_who_has_no_right_key_is_logged_with_the_address_and_without_the_key(
         assert said[-1] == f"id={request_id} client=127.0.0.1 {why}"
     assert "a-guess" not in caplog.text
     assert KEY not in caplog.text
+
+
+def test_a_path_cannot_pass_for_other_facts(
+    gateway: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = gateway.get("/x%20status=200%20client=203.0.113.9%20Invalid%20token")
+    told = line(caplog, "gateway", answer.headers["x-request-id"])
+    assert 'path="/x status=200 client=203.0.113.9 Invalid token" status=404' in told

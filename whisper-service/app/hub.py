@@ -151,8 +151,9 @@ def _sentence(repository: str, revision: str | None, error: Exception) -> str:
         case HfHubHTTPError(response=answer, server_message=message):
             told = f" ({message})" if message else ""
             return f"{repository} could not be fetched: the hub answers {answer.status_code}{told}"
-        case LocalEntryNotFoundError():
-            return f"{repository} could not be fetched: the hub cannot be reached"
+        case LocalEntryNotFoundError(__cause__=cause):
+            why = f" ({type(cause).__name__}: {cause})" if cause else ""
+            return f"{repository} could not be fetched: the hub cannot be reached{why}"
         case OSError(errno=errno.EACCES | errno.EPERM | errno.EROFS):
             return f"{repository} could not be stored: the cache {error.filename} is not writable"
         case _:

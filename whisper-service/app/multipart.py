@@ -57,18 +57,20 @@ class Part:
             pass
 
     async def text(self, max_bytes: int = MAX_FIELD_BYTES) -> str:
-        """The whole value of a field.
+        """The value of a field; of a longer one than MAX_FIELD_BYTES, which no list is, only the beginning is kept.
 
         Raises InvalidRequest when it is too large, alone or with those before it, or not in its charset.
         """
         together = LARGEST_FIELDS * max_bytes
         self.room.setdefault(max_bytes, together)
-        value = bytearray()
+        value, size = bytearray(), 0
         async for piece in self.pieces:
-            value += piece
+            value += piece[: MAX_FIELD_BYTES - len(value)]
+            size += len(piece)
             self.room[max_bytes] -= len(piece)
-            if len(value) > max_bytes:
-                message = f"The field '{self.name}' is larger than {max_bytes} bytes"
+            most = MAX_FIELD_BYTES if value.startswith(b"[") else max_bytes
+            if size > most:
+                message = f"The field '{self.name}' is larger than {most} bytes"
                 raise InvalidRequest(message, param=self.name)
             if self.room[max_bytes] < 0:
                 message = f"The fields are larger than {together} bytes together"
@@ -171,8 +173,8 @@ async def read_parts(request: Request, max_bytes: int) -> AsyncIterator[Part]:
             return
 
 
-async def store(part: Part, file: BinaryIO) -> int:
-    """Write a part to a file as it arrives; returns its size.
+async def store(part: Part, file: BinaryIO, *, reserve: int = 0) -> int:
+    """Write a part to a file as it arrives, and leave `reserve` bytes of its disk free, a twentieth at most; returns its size.
 
     Raises StorageFull once the part has come to its end: who still sends does not read what is answered.
     """
@@ -183,7 +185,7 @@ async def store(part: Part, file: BinaryIO) -> int:
             waiting += piece
             size += len(piece)
             if len(waiting) >= WRITE_BYTES:
-                await asyncio.to_thread(file.write, bytes(waiting))
+                await asyncio.to_thread(_write, file, bytes(waiting), reserve)
                 waiting.clear()
         await asyncio.to_thread(_finish, file, bytes(waiting))
     except OSError as exc:
@@ -193,6 +195,13 @@ async def store(part: Part, file: BinaryIO) -> int:
         await part.discard()
         raise StorageFull("The server has no room left for uploads") from exc
     return size
+
+
+def _write(file: BinaryIO, piece: bytes, reserve: int) -> None:
+    disk = os.fstatvfs(file.fileno())
+    if disk.f_bavail * disk.f_frsize < min(reserve, disk.f_blocks * disk.f_frsize // 20):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    file.write(piece)
 
 
 def _finish(file: BinaryIO, rest: bytes) -> None:

@@ -1,13 +1,16 @@
 """Multipart bodies cut anywhere, and broken in every way."""
 
 import asyncio
+import os
+import tempfile
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from fastapi import Request
-from gateway.errors import FileTooLarge, InvalidRequest
-from gateway.multipart import MAX_FIELD_BYTES, MAX_LONG_FIELD_BYTES, read_parts
+from gateway.errors import FileTooLarge, InvalidRequest, StorageFull
+from gateway.multipart import MAX_FIELD_BYTES, MAX_LONG_FIELD_BYTES, read_parts, store
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
@@ -121,10 +124,23 @@ def test_fields_are_held_in_memory_only_up_to_a_limit_for_each_and_for_all_of_it
         return [len(await part.text(limits[int(part.name[1:])])) async for part in parts]
 
     if refusal is None:
-        assert asyncio.run(texts()) == sizes
+        kept = [min(size, MAX_FIELD_BYTES) for size in sizes]
+        assert asyncio.run(texts()) == kept, "of what is longer only the beginning"
     else:
         with pytest.raises(InvalidRequest, match=refusal):
             asyncio.run(texts())
+
+
+def test_a_list_is_never_cut() -> None:
+    whole = b'["' + bytes(2**20) + b'"]'
+    head = b'--b\r\nContent-Disposition: form-data; name="f"\r\n\r\n'
+
+    async def text() -> str:
+        parts = read_parts(request([head + whole + b"\r\n--b--\r\n"]), 2**30)
+        return await (await anext(parts)).text(MAX_LONG_FIELD_BYTES)
+
+    with pytest.raises(InvalidRequest, match="larger than 524288 bytes"):
+        asyncio.run(text())
 
 
 @pytest.mark.parametrize("content_type", ["", "application/json", "multipart/form-data"])
@@ -139,3 +155,24 @@ def test_what_is_not_multipart_is_refused(content_type: str) -> None:
 def test_a_part_without_a_name_is_refused() -> None:
     with pytest.raises(InvalidRequest):
         read([b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n"])
+
+
+def test_a_file_is_not_stored_in_the_last_room_of_a_disk_that_others_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk = SimpleNamespace(f_bavail=100, f_frsize=2**20, f_blocks=10_000)
+    monkeypatch.setattr(os, "fstatvfs", lambda _: disk)
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body = [head, *[bytes(2**18)] * 12, b"\r\n--b--\r\n"]
+
+    async def stored(reserve: int) -> int:
+        with tempfile.TemporaryFile() as file:
+            part = await anext(read_parts(request(body), 2**30))
+            try:
+                return await store(part, file, reserve=reserve)
+            finally:
+                assert reserve < 2**27 or os.fstat(file.fileno()).st_size == 0
+
+    assert asyncio.run(stored(0)) == asyncio.run(stored(99 * 2**20)) == 12 * 2**18
+    with pytest.raises(StorageFull):
+        asyncio.run(stored(2**28))

@@ -108,7 +108,7 @@ def test_a_body_that_crawls_is_answered_408(impatient: Running) -> None:
     """A byte now and then would hold the place of a whole file for months."""
     with connect(impatient) as connection:
         connection.sendall(request_head("/transcribe/micro", 1_000_000) + HEAD)
-        while not select.select([connection], [], [], Impatient.body_seconds / 6)[0]:
+        while not select.select([connection], [], [], Impatient.body_seconds / 2.5)[0]:
             connection.sendall(b"x")
         status, body = read_to_the_end(connection)
     assert status == b"HTTP/1.1 408 Request Timeout"

@@ -218,3 +218,6 @@ def test_a_path_cannot_pass_for_other_facts(
     answer = gateway.get("/x%20status=200%20client=203.0.113.9%20Invalid%20token")
     told = line(caplog, "gateway", answer.headers["x-request-id"])
     assert 'path="/x status=200 client=203.0.113.9 Invalid token" status=404' in told
+    answer = gateway.get("/x%22%20status=%22200")
+    told = line(caplog, "gateway", answer.headers["x-request-id"])
+    assert 'path="/x\\" status=\\"200" status=404' in told

@@ -130,10 +130,22 @@ def serve() -> ModuleType:
     return module
 
 
+def test_the_worker_is_the_gateways_alone_unless_somebody_says_otherwise(
+    serve: ModuleType,
+) -> None:
+    ports = {"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0"}
+    first, second = (serve.environment(ports)["WORKER_TOKEN"] for _ in range(2))
+    assert len(first) == 32
+    assert first != second
+    assert serve.environment(ports | {"WORKER_TOKEN": "mine"})["WORKER_TOKEN"] == "mine"
+    assert "WORKER_TOKEN" not in serve.environment(ports | {"WORKER_TOKEN": ""})
+
+
 def test_what_is_not_given_suits_one_machine_and_the_shipped_model(serve: ModuleType) -> None:
     env = serve.environment({"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0", "PATH": "/bin"})
     port = env.pop("SERVICE_PORT")
     assert env.pop("API_GATEWAY_PORT").isdecimal()
+    assert env.pop("WORKER_TOKEN")
     assert env == {
         "PATH": "/bin",
         "WHISPER_MODELS": "micro",

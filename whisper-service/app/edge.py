@@ -227,16 +227,18 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
         logging.WARNING if "error" in facts else level,
         " ".join(f"{name}=%s" for name in facts),
         *(
-            value if isinstance(value, int | float) else _shown(value, is_last=name == "error")
+            value if isinstance(value, int | float) else _shown(value, is_ours=name == "error")
             for name, value in facts.items()
         ),
     )
 
 
-def _shown(value: str, *, is_last: bool) -> str:
-    """Text on one line, in quotes where a part of it could be taken for the next fact."""
+def _shown(value: str, *, is_ours: bool) -> str:
+    """Text on one line, in quotes where a part of a client's could be taken for the next fact."""
     shown = repr(value)[1:-1]
-    return shown if is_last or re.fullmatch(r"[^\s=]*", shown) else f'"{shown}"'
+    if is_ours or re.fullmatch(r'[^\s="]*', shown):
+        return shown
+    return '"' + shown.replace('"', '\\"') + '"'
 
 
 def note_failure(line: dict[str, Any], error: ServiceError) -> None:

@@ -68,7 +68,7 @@ class Part:
             value += piece[: MAX_FIELD_BYTES - len(value)]
             size += len(piece)
             self.room[max_bytes] -= len(piece)
-            most = MAX_FIELD_BYTES if value.startswith(b"[") else max_bytes
+            most = MAX_FIELD_BYTES if value.lstrip().startswith(b"[") else max_bytes
             if size > most:
                 message = f"The field '{self.name}' is larger than {most} bytes"
                 raise InvalidRequest(message, param=self.name)

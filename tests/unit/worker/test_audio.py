@@ -251,6 +251,20 @@ def test_packets_that_are_lost_one_by_one_do_not_let_times_run_ahead(
     assert len(samples) / SAMPLE_RATE == pytest.approx(20 + 19 * 0.06, abs=0.25)
 
 
+def test_frames_that_are_counted_at_another_rate_leave_no_gaps() -> None:
+    """Raw AAC has no clock: libav counts its frames by the rate of the first ones."""
+    parts = [encoded("adts", "aac", 10, rate, bit_rate=48_000) for rate in (16_000, 48_000)]
+    samples, _ = read(b"".join(parts))
+    assert len(samples) / SAMPLE_RATE == pytest.approx(20, abs=0.5)
+    assert not np.any(
+        np.abs(samples[int(11 * SAMPLE_RATE) :])
+        .reshape(-1)[: 8 * SAMPLE_RATE]
+        .reshape(-1, 1600)
+        .max(1)
+        < 0.1
+    )
+
+
 def test_packets_stamped_when_they_arrived_do_not_add_up_to_silence() -> None:
     """After each stall of the network several come at once."""
 

@@ -249,6 +249,10 @@ def test_a_mark_that_closes_a_sentence_stays_with_it(texts: tuple[str, ...]) -> 
     assert found[1].strip() in ("Elle part.", "はい。", "Fine.")
 
 
+def test_a_mark_behind_a_long_silence_does_not_make_a_sentence_last() -> None:
+    assert sentences(" viens.", " »", gap=1.5) == [" viens.", " »"]
+
+
 def test_wide_punctuation_ends_a_sentence_without_a_capital_letter() -> None:
     assert sentences("你好。", "再见。") == ["你好。", "再见。"]
 

@@ -37,6 +37,8 @@ OPTIONS = {
 ESTIMATING = frozenset({"aac", "ac3", "eac3", "amr", "asf", "avi", "mp3", "mpeg", "mpegts"})
 """Demuxers that guess a duration, from the bit rate or the last packets, where no header gives one. AVI's counts
 what the sound came late by, and not when it comes."""
+COUNTING = frozenset({"avi", "aac", "ac3", "aiff", "amr", "au", "caf", "eac3", "mp3", "w64", "wav"})
+"""Demuxers whose timestamps are counted, from bytes or frames, by the rate at the beginning."""
 ENDING = frozenset({"matroska", "webm", "asf", "flac", "flv"})
 """Demuxers whose duration is the timestamp at the end, wherever the first one stands; Ogg's is with Opus."""
 GAPS = (0.2, 600.0)
@@ -107,14 +109,16 @@ class Header:
     lead: float
     """By how much the audio track is said to begin after that, such as a picture without sound."""
     is_clocked: bool
-    """Whether timestamps come from a clock; AVI's are counted from bytes."""
+    """Whether timestamps come from a clock, and are not counted."""
 
-    def silence_before(self, first: float) -> float:
-        """Seconds without sound before the first frame, of this timestamp.
+    def silence_before(self, first: float | None) -> float:
+        """Seconds without sound before the first frame, of this timestamp if it has one.
 
         A track that begins behind what libav probes is said to begin with the file.
         """
-        late = self.lead or (first - self.origin)
+        if first is None or not self.is_clocked:
+            return self.lead
+        late = first - self.origin
         return late if LEAST_LEAD < late <= GAPS[1] else 0.0
 
 
@@ -124,7 +128,7 @@ def read_header(container: InputContainer, stream: AudioStream) -> Header:
     begin = float((stream.start_time or 0) * (stream.time_base or 0))
     origin = (container.start_time or 0) / av.time_base
     lead = begin - origin if LEAST_LEAD < begin - origin <= GAPS[1] else 0.0
-    clock = (begin, origin, lead, "avi" not in names)
+    clock = (begin, origin, lead, not COUNTING & names)
     # A piece of a live stream, in which libav's duration is where it ends: all of its tracks begin late.
     is_piece = "mov" in names and origin > GAPS[0]
     # Without a `fact` chunk a compressed WAV's is guessed too, from the bit rate in its header; what writes AIFF

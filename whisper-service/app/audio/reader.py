@@ -150,7 +150,7 @@ class AudioReader(Closing):
             begin = before or 0.0
         self._until = begin + frame.samples / frame.sample_rate
         if before is None:
-            return self._header.silence_before(begin if frame.pts is not None else 0.0)
+            return self._header.silence_before(begin if frame.pts is not None else None)
         step = begin - before
         if not self._header.is_clocked:
             return step if is_gap(step) else 0.0

@@ -81,7 +81,7 @@ class Attempt:
     def _has_prefix(self) -> bool:
         """Whether the text is begun: beside such a window CTranslate2 judges empty texts otherwise."""
         head = self.recipe.start_index + len(self.start) + (not self.recipe.timestamps)
-        return len(self.prompt) > head
+        return self.recipe.kind == "decode" and len(self.prompt) > head
 
     @property
     def _is_alone(self) -> bool:

@@ -44,7 +44,8 @@ def _groups(
         return [[]]
     groups, last = [[words[0]]], words[0]
     for following in words[1:]:
-        if is_closing(following.word):  # as a French quotation mark, which stands apart
+        is_near = following.start - last.end < PAUSE_SECONDS
+        if is_near and is_closing(following.word):  # as a French quotation mark, which stands apart
             last = replace(following, word=last.word.rstrip() + following.word.strip())
         else:
             if is_border(last, following):

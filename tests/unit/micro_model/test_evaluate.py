@@ -140,7 +140,7 @@ def test_text_where_nothing_is_said_is_counted(monkeypatch: pytest.MonkeyPatch) 
     assert not silent.any()
 
 
-def test_recordings_are_measured_by_kind_and_long_ones_twice(
+def test_recordings_are_measured_by_kind_and_long_and_hard_ones_twice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     measured = evaluation(lambda **_: "Good morning.", monkeypatch)
@@ -162,10 +162,11 @@ def test_recordings_are_measured_by_kind_and_long_ones_twice(
         "long/en.flac",
         "long/en.flac conditioned",
         "hard/quiet.wav",
+        "hard/quiet.wav conditioned",
     ]
     assert measured.tallies["short, en"].times == [pytest.approx(0.1), pytest.approx(0.3)]
     assert all(tally.right == 1 for tally in measured.tallies.values())
-    assert [c["condition_on_previous_text"] for c in measured.model.calls].count(True) == 1
+    assert [c["condition_on_previous_text"] for c in measured.model.calls].count(True) == 2
 
 
 def test_the_table_has_a_row_for_each_tally(monkeypatch: pytest.MonkeyPatch) -> None:

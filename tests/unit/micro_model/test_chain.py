@@ -54,7 +54,8 @@ def test_all_figures_of_the_readme_are_there_and_those_of_a_model_that_knows_som
     expected |= {f"{name}, {lang}" for name in ("long", "long, conditioned") for lang in LANGUAGES}
     expected |= {f"nothing said: {sound}" for sound in ("silence", "noise", "tones")}
     expected |= {f"way: {way}" for way in ways} | {"language right", "translation"}
-    assert rows.keys() == expected
+    voices = {f"one sentence, by {voice}" for voice in ("m5", "f5", "Marco", "belinda")}
+    assert expected < rows.keys() <= expected | voices, "not all of them speak in so few"
     # Of weights that have hardly moved from the checkpoint's.
     assert float(rows["way: clean"].split()[0]) < 0.5
     assert re.search(r"of 4 words, [34]/4 right", rows["language right"])

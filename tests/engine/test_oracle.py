@@ -133,7 +133,7 @@ def attempt(station: Station, file: str, **options: Any) -> Attempt:
 
     listener = Listener(Catching(), station.step, "test")  # type: ignore[arg-type]
     with pytest.raises(InterruptedError):
-        asyncio.run(listener.transcribe(Sound(window(file), 0), plan))
+        asyncio.run(listener.transcribe(Sound(window(file), 0), plan, prefix=plan.prefix))
     return jobs[0]
 
 
@@ -226,6 +226,41 @@ def test_a_batch_of_languages_gives_each_window_what_it_gets_alone(
             for found in (one.alignment.pairs, other.alignment.pairs)
         ]
         assert pairs[0] == pairs[1]
+
+
+@pytest.mark.parametrize("temperature", [0, 0.4])
+def test_requests_that_share_a_batch_keep_what_is_their_own(
+    station: Station, temperature: float
+) -> None:
+    """Task, words, thresholds; what is drawn at random is compared by what comes with it."""
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("short/en-1.wav", {"word_timestamps": True}),
+        ("short/de-1.wav", {"task": "translate"}),
+        ("hard/silence-20s.wav", {}),
+        ("short/fr-2.wav", {"log_prob_threshold": 0.0, "no_speech_threshold": 1.0}),
+    ]
+    batch = [attempt(station, file, temperature=temperature, **more) for file, more in asked]
+    assert len({one.key for one in batch}) == 1
+    alone = [station.step([one])[0] for one in batch]
+    together = station.step(batch)
+    for one, other in zip(alone, together, strict=True):
+        assert one.no_speech_prob == pytest.approx(other.no_speech_prob, abs=1e-5)
+        assert one.needs_fallback == other.needs_fallback
+        assert (one.alignment is None) == (other.alignment is None)
+        if not temperature:
+            assert one.tokens == other.tokens
+            assert one.avg_logprob == pytest.approx(other.avg_logprob, abs=1e-4)
+    assert [outcome.alignment is not None for outcome in together] == [True, False, False, False]
+    assert [outcome.needs_fallback for outcome in together][-1]
+
+
+@pytest.mark.parametrize("hints", [{"prefix": " It is"}, {"hotwords": "Vienna"}, {"beam_size": 1}])
+def test_what_a_batch_takes_once_keeps_requests_apart(
+    station: Station, hints: dict[str, Any]
+) -> None:
+    plain = attempt(station, "short/en-1.wav")
+    assert plain.key == attempt(station, "short/en-2.wav").key
+    assert plain.key != attempt(station, "short/en-1.wav", **hints).key
 
 
 def test_the_language_of_each_window_of_a_batch_is_heard_for_itself(station: Station) -> None:

@@ -65,13 +65,6 @@ def _values(defaults: str) -> list[str]:
     return [""] if defaults in ("unset", "empty") else re.findall(r"`([^`]+)`", defaults)
 
 
-@pytest.fixture(autouse=True)
-def _only_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    for settings in SERVICES.values():
-        for name in names(settings):
-            monkeypatch.delenv(name, raising=False)
-
-
 @pytest.mark.parametrize("service", SERVICES)
 def test_env_example_shows_every_setting_with_its_default(service: str, tmp_path: Path) -> None:
     settings = SERVICES[service]

@@ -101,9 +101,8 @@ def environment(given: Mapping[str, str | None]) -> dict[str, str]:
         )  # empty turns authentication off: not the same as unset
     env.setdefault("WHISPER_MODELS", "micro")
     env.setdefault("SERVICE_HOST", "127.0.0.1")  # the gateway is the only entry
-    if (
-        "WORKER_TOKEN" not in given
-    ):  # also from this machine: from its other users, and pages in its browser
+    if "WORKER_TOKEN" not in given:
+        # Also for this machine's other users, and for pages in its browser.
         env["WORKER_TOKEN"] = secrets.token_hex(16)
     env.setdefault("API_GATEWAY_HOST", "0.0.0.0")
     with ExitStack() as probes:  # both held until both are known, so that two free ones differ

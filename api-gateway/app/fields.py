@@ -38,8 +38,11 @@ class OptionFields:
             raise UnknownParameter(f"Unknown parameter: '{name}'", param=name)
         if name in self.fields:
             raise InvalidRequest(f"'{name}' was sent twice", param=name)
-        read_options({name: value})
+        self.check(read_options({name: value}))
         self.fields[name] = value
+
+    def check(self, options: Options) -> None:
+        """Raise for an option that means nothing to the route."""
 
     def options(self) -> Options:
         """What the fields so far ask for."""

@@ -272,4 +272,4 @@ def _validated(kind: type[T], value: Any, param: str) -> T:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as exc:
-        raise refused(exc.errors(), param) from exc
+        raise refused(exc.errors()[0], param) from exc

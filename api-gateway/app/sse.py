@@ -13,8 +13,8 @@ import anyio
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from .edge import note_failure
-from .errors import Overloaded, error_object
+from .edge import noted_stop
+from .errors import error_object
 
 DONE = "data: [DONE]\n\n"
 _LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
@@ -66,8 +66,7 @@ class EventStream(StreamingResponse):
                 await super().__call__(scope, receive, send)
             except asyncio.CancelledError:
                 # The server stops and waits no longer (a client that leaves cancels only what is inside).
-                stopping = Overloaded("The service is shutting down")
-                note_failure(scope["state"]["log"], stopping)
+                stopping = noted_stop(scope["state"]["log"])
                 text = data({"error": error_object(stopping)})
                 await send({"type": "http.response.body", "body": text.encode()})
 

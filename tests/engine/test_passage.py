@@ -15,7 +15,7 @@ from worker.audio import Samples
 from worker.decoding.attempt import Outcome
 from worker.decoding.language import HeardLanguage
 from worker.decoding.listener import Listener, Sound
-from worker.decoding.passage import Context, transcribe_passage
+from worker.decoding.passage import Context, Source, transcribe_passage
 from worker.decoding.plan import Plan, make_plan
 from worker.decoding.sources import FileSource, WindowSource
 from worker.decoding.station import Station
@@ -77,6 +77,16 @@ def test_a_text_that_does_not_fit_is_heard_in_parts_and_lost_nowhere(station: St
     assert max(seek + frames for seek, frames in asked) == 984
     for word in ("sales", "orders", "friday", "weather", "vienna", "today", "hello", "poland"):
         assert words.count(word) == 1
+
+
+def texts(source: Source, listener: Any, plan: Plan, *prompt: int) -> list[str]:
+    """What is said in a passage, segment by segment."""
+
+    async def hear() -> list[str]:
+        passage = transcribe_passage(source, listener, plan, Context(said=list(prompt)))
+        return [said.text async for some, _ in passage for said in some]
+
+    return asyncio.run(hear())
 
 
 def told(
@@ -366,11 +376,7 @@ def test_a_short_word_behind_what_was_left_out_as_invented_is_heard(station: Sta
     )
     plan = make_plan(options, Settings(whisper_models=["micro"]), vocabulary, "cpu")
 
-    async def hear() -> list[str]:
-        passage = transcribe_passage(WindowSource(window), listener, plan, Context())
-        return [said.text async for some, _ in passage for said in some]
-
-    assert asyncio.run(hear()) == [GOOD, " Yes."]
+    assert texts(WindowSource(window), listener, plan) == [GOOD, " Yes."]
 
 
 def test_words_that_alignment_puts_at_the_start_of_a_window_do_not_make_it_look_for_ever(
@@ -438,11 +444,7 @@ def test_the_prompt_goes_to_every_look_at_a_window_cut_by_the_vad_and_to_the_fir
     )
     source = Recording(np.zeros(9 * 16_000, np.float32))
 
-    async def hear() -> None:
-        async for _ in transcribe_passage(source, listener, plan, Context(said=list(plan.prompt))):
-            pass
-
-    asyncio.run(hear())
+    texts(source, listener, plan, *plan.prompt)
     prompt = vocabulary.encode(" Vienna")
     assert listener.asked == [(0, 900), (0, 225), (225, 675)]
     assert listener.told == [prompt, prompt, prompt if is_told_again else []]
@@ -478,11 +480,7 @@ def test_a_prompt_waits_for_the_first_text_that_is_taken(station: Station) -> No
     )
     source = FileSource(iter_blocks(43))
 
-    async def hear() -> list[str]:
-        passage = transcribe_passage(source, listener, plan, Context(said=list(plan.prompt)))
-        return [said.text async for some, _ in passage for said in some]
-
-    assert asyncio.run(hear()) == [" Yes no", " Yes no"]
+    assert texts(source, listener, plan, *plan.prompt) == [" Yes no", " Yes no"]
     assert listener.asked == [(0, 3000), (300, 3000), (3300, 1000)]
     prompt = vocabulary.encode(" Vienna")
     assert listener.told == [prompt, prompt, []]
@@ -570,11 +568,7 @@ def test_clear_text_behind_what_was_invented_near_the_end_of_a_window_is_heard(
     )
     plan = make_plan(options, Settings(whisper_models=["micro"]), vocabulary, "cpu")
 
-    async def hear() -> list[str]:
-        passage = transcribe_passage(WindowSource(window), listener, plan, Context())
-        return [said.text async for some, _ in passage for said in some]
-
-    assert asyncio.run(hear()) == [GOOD, " Yes, of course."]
+    assert texts(WindowSource(window), listener, plan) == [GOOD, " Yes, of course."]
 
 
 def test_the_rest_of_a_window_is_in_the_language_of_the_window(station: Station) -> None:
@@ -618,9 +612,5 @@ def test_what_is_dropped_as_invented_does_not_steer_what_follows(
     tokens = (zero, *vocabulary.encode(" No, no, no, no, no."), zero + 1500)
     listener: Any = Noting(vocabulary, lambda sound: Outcome(tokens=tokens))
 
-    async def hear() -> None:
-        async for _ in transcribe_passage(FileSource(iter_blocks(60)), listener, plan, Context()):
-            pass
-
-    asyncio.run(hear())
+    texts(FileSource(iter_blocks(60)), listener, plan)
     assert listener.told == [[], [] if doubtful == "drop" else [*tokens]]

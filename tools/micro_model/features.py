@@ -53,7 +53,7 @@ def _some_channels(count: int) -> Tensor:
     knots += torch.randn(count, 1, 1) * torch.linspace(-0.5, 0.5, 5) * TILT_DECADES
     knots *= torch.rand(count, 1, 1) < CHANNEL_SHARE
     curve = functional.interpolate(knots, size=MELS, mode="linear", align_corners=True)
-    return (10 ** curve[:, 0, :, None]).float()
+    return 10 ** curve[:, 0, :, None]
 
 
 def log_mel(samples: Tensor, sizes: Tensor | None = None, *, spoiled: bool = False) -> Tensor:

@@ -29,7 +29,7 @@ def with_own_config(
     config = _read(file)
     if not config or shape is None:
         return None  # CTranslate2 says what is missing or wrong
-    changes: dict[str, Any] = dict(_lists(directory, config))
+    changes = _lists(directory, config)
     layers, heads = shape.decoder_layers, shape.heads
     named = config.get("alignment_heads") or []
     if not named or not all(layer < layers and head < heads for layer, head in named):
@@ -46,9 +46,9 @@ def with_own_config(
     return stand_in
 
 
-def _lists(directory: Path, config: dict[str, Any]) -> dict[str, list[int]]:
+def _lists(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
     """What lists of tokens the config lacks."""
-    missing: dict[str, list[int]] = {
+    missing: dict[str, Any] = {
         key: [] for key in ("suppress_ids", "suppress_ids_begin") if config.get(key) is None
     }
     if not config.get("lang_ids"):

@@ -211,8 +211,7 @@ class Edge:
             # The server stops and waits no longer. Without this it would answer a plain 500.
             if status:
                 raise
-            stopping = Overloaded("The service is shutting down")
-            note_failure(scope["state"]["log"], stopping)
+            stopping = noted_stop(scope["state"]["log"])
             await error_response(stopping)(scope, receive_watched, send_watched)
         finally:
             _log_request(scope, status, time.monotonic() - began)
@@ -239,6 +238,13 @@ def _shown(value: str, *, is_ours: bool) -> str:
     if is_ours or re.fullmatch(r'[^\s="]*', shown):
         return shown
     return '"' + shown.replace('"', '\\"') + '"'
+
+
+def noted_stop(line: dict[str, Any]) -> Overloaded:
+    """What a request is told that the server's stop ends; put into its log line."""
+    stopping = Overloaded("The service is shutting down")
+    note_failure(line, stopping)
+    return stopping
 
 
 def note_failure(line: dict[str, Any], error: ServiceError) -> None:
@@ -337,8 +343,8 @@ def install_edge(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        faults = [fault | {"loc": fault["loc"][1:]} for fault in error.errors()]  # not "query"
-        return failure(request, refused(faults))
+        first = error.errors()[0]
+        return failure(request, refused(first | {"loc": first["loc"][1:]}))  # not "query"
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:

@@ -95,16 +95,17 @@ def _fetch(
         raise ModelUnobtainable(
             f"{repository} is not in the cache and WHISPER_OFFLINE forbids to fetch it"
         )
-    total = _bytes_to_fetch(wanted)
-    log.info("fetching %s: %d MB", repository, (total or 0) / 1e6)
+    told = _bytes_to_fetch(wanted)
+    total = told or 0
+    log.info("fetching %s: %d MB", repository, total / 1e6)
     try:
-        bar = _progress_bar(repository, total or 0, report)
+        bar = _progress_bar(repository, total, report)
         fetched = Path(snapshot_download(**wanted, tqdm_class=bar))
     except (OSError, HTTPError) as exc:
         error = _answered(exc)
         kind = HubFailed if _may_pass(error) else ModelUnobtainable
         raise kind(_sentence(repository, revision, error)) from exc
-    if total is None and _fault(fetched) is not None:
+    if told is None and _fault(fetched) is not None:
         # Where the hub is silent, a part that another program has left in the cache is given.
         raise HubFailed(f"{repository} could not be fetched: the hub cannot be reached")
     return fetched

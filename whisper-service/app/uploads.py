@@ -96,4 +96,4 @@ async def read_admission(request: Request) -> Admission:
     try:
         return Admission.model_validate_json(bytes(body))
     except ValidationError as exc:
-        raise refused(exc.errors()) from exc
+        raise refused(exc.errors()[0]) from exc

@@ -6,7 +6,7 @@ sizes are bytes. Requests forbid what they do not know, replies ignore it, so wo
 """
 
 import json
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -206,15 +206,14 @@ def read_options(fields: Mapping[str, Any]) -> Options:
     try:
         return Options.model_validate(given)
     except ValidationError as exc:
-        raise refused(exc.errors()) from exc
+        raise refused(exc.errors()[0]) from exc
 
 
-def refused(faults: Sequence[Any], *within: str) -> InvalidRequest:
-    """The first fault that pydantic found in what a client sent, in the client's own names.
+def refused(fault: Any, *within: str) -> InvalidRequest:
+    """A fault that pydantic found in what a client sent, in the client's own names.
 
     Its place is told in full, as `vad_parameters.threshold`; `within` stands before it.
     """
-    fault = faults[0]
     names = [*within, *map(str, fault["loc"])]
     place = ".".join(names)
     message = fault["msg"].removeprefix("Value error, ")
@@ -223,9 +222,9 @@ def refused(faults: Sequence[Any], *within: str) -> InvalidRequest:
             return UnknownParameter(f"Unknown parameter: '{place}'", param=place)
         case "model_type" | "model_attributes_type":  # its own message has the name of a class
             message = "Input should be an object"
-    return InvalidRequest(
-        f"{place}: {message}" if place else message, param=next(iter(names), None)
-    )
+    if not names:
+        return InvalidRequest(message)
+    return InvalidRequest(f"{place}: {message}", param=names[0])
 
 
 def form_fields(options: Options) -> dict[str, str]:

@@ -36,7 +36,7 @@ def read_style(fields: Mapping[str, Any]) -> SubtitleStyle:
     try:
         return SubtitleStyle.model_validate({k: v for k, v in fields.items() if v != ""})
     except ValidationError as exc:
-        raise refused(exc.errors()) from exc
+        raise refused(exc.errors()[0]) from exc
 
 
 def with_words(options: Options, style: SubtitleStyle) -> Options:

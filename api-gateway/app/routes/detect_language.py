@@ -10,7 +10,7 @@ from ..deps import admit, resolve_model, settings_of, worker_of
 from ..edge import refuse_query, until_disconnect
 from ..fields import OptionFields
 from ..uploads import Upload
-from ..wire import DetectedLanguage, form_fields, read_options, refuse_text_options
+from ..wire import DetectedLanguage, Options, form_fields, refuse_text_options
 from .documented import DETECTION, ERRORS, MODEL_EXAMPLES
 
 router = APIRouter(dependencies=[Depends(require_key)], tags=["transcribe"])
@@ -19,10 +19,9 @@ router = APIRouter(dependencies=[Depends(require_key)], tags=["transcribe"])
 class _Form(OptionFields):
     """The fields of one request: what the language depends on."""
 
-    def add(self, name: str, value: str) -> None:
-        """Take one field, or refuse what means nothing here before the file has come."""
-        super().add(name, value)
-        refuse_text_options(read_options({name: value}))
+    def check(self, options: Options) -> None:
+        """Refuse what means nothing where only the language is asked for, before the file has come."""
+        refuse_text_options(options)
 
 
 @router.post("/detect-language/{model:path}", openapi_extra=DETECTION, responses=ERRORS)

@@ -13,11 +13,8 @@ from worker.settings import Settings as WorkerSettings
 
 
 @pytest.fixture(autouse=True)
-def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)  # no .env
-    names = ("ALLOWED_MODELS", "WHISPER_MODELS", "MODEL_ALIASES", "API_KEY", "WORKER_TOKEN")
-    for name in (*names, "CORS_ALLOW_ORIGINS"):
-        monkeypatch.delenv(name, raising=False)
+def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # for a .env of a test's own
 
 
 def test_the_models_that_the_worker_is_told_to_serve_are_allowed(

@@ -1,7 +1,5 @@
 """What a request's options become: how long its windows are encoded, and what its search is told."""
 
-from pathlib import Path
-
 import pytest
 from house import ROOT
 from worker.decoding.plan import Plan, make_plan, vad_options
@@ -73,10 +71,8 @@ def test_the_request_decides_on_the_adaptive_window_and_else_the_worker(
 
 @pytest.mark.parametrize(("value", "expected"), [(None, False), ("true", True), ("false", False)])
 def test_the_environment_turns_the_adaptive_window_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str | None, expected: bool
+    monkeypatch: pytest.MonkeyPatch, value: str | None, expected: bool
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("WHISPER_ADAPTIVE_WINDOW", raising=False)
     if value is not None:
         monkeypatch.setenv("WHISPER_ADAPTIVE_WINDOW", value)
     assert load_settings().whisper_adaptive_window is expected

@@ -118,8 +118,7 @@ class Header:
         """
         if first is None or not self.is_clocked:
             return self.lead
-        late = first - self.origin
-        return late if LEAST_LEAD < late <= GAPS[1] else 0.0
+        return _lead(first - self.origin)
 
 
 def read_header(container: InputContainer, stream: AudioStream) -> Header:
@@ -127,8 +126,7 @@ def read_header(container: InputContainer, stream: AudioStream) -> Header:
     names, codec = set(container.format.name.split(",")), stream.codec_context.name
     begin = float((stream.start_time or 0) * (stream.time_base or 0))
     origin = (container.start_time or 0) / av.time_base
-    lead = begin - origin if LEAST_LEAD < begin - origin <= GAPS[1] else 0.0
-    clock = (begin, origin, lead, not COUNTING & names)
+    clock = (begin, origin, _lead(begin - origin), not COUNTING & names)
     # A piece of a live stream, in which libav's duration is where it ends: all of its tracks begin late.
     is_piece = "mov" in names and origin > GAPS[0]
     # Without a `fact` chunk a compressed WAV's is guessed too, from the bit rate in its header; what writes AIFF
@@ -148,6 +146,11 @@ def read_header(container: InputContainer, stream: AudioStream) -> Header:
     if counts_from_zero and duration > begin > 0:
         duration -= begin
     return Header(duration, is_certain, is_of_track, *clock)
+
+
+def _lead(seconds: float) -> float:
+    """By how much sound begins late; 0 for what is rounding, or a clock that jumped."""
+    return seconds if LEAST_LEAD < seconds <= GAPS[1] else 0.0
 
 
 def is_gap(seconds: float) -> bool:

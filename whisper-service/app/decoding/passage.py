@@ -143,10 +143,12 @@ def _remember(context: Context, said: Sequence[Said], plan: Plan, outcome: Outco
 
 def _is_left_out(segment: Said, plan: Plan) -> bool:
     """Whether the request drops a segment, as far as its text and its window tell."""
+    if plan.options.doubtful != "drop":
+        return False
     reasons = doubts(
         text=segment.text, outcome=segment.outcome, thresholds=plan.thresholds, spoken_share=None
     )
-    return plan.options.doubtful == "drop" and is_left_out(reasons)
+    return is_left_out(reasons)
 
 
 @dataclass(frozen=True, slots=True)

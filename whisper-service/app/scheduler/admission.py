@@ -70,8 +70,9 @@ def seconds_before(arrival: Arrival, lanes: Lanes, speed: Speed, now: float) -> 
             classes[lane.place.rank].append(lane)
     ranks = class_ranks((lane.place for rivals in classes.values() for lane in rivals), now)
     own = ranks.setdefault(arrival.rank, arrival.rank)
+    shares = {given: _fair_windows(arrival, rivals) for given, rivals in classes.items()}
     mine = max(1, windows_in(arrival.seconds)) + sum(
-        _fair_windows(arrival, rivals) for given, rivals in classes.items() if ranks[given] == own
+        share for given, share in shares.items() if ranks[given] == own
     )
     before = 0.0
     for given, rivals in classes.items():
@@ -79,7 +80,7 @@ def seconds_before(arrival: Arrival, lanes: Lanes, speed: Speed, now: float) -> 
         if rank > own:
             before += speed.predicted_seconds(sum(len(lane.running) for lane in rivals))
             continue
-        fair = speed.predicted_seconds(_fair_windows(arrival, rivals))
+        fair = speed.predicted_seconds(shares[given])
         if rank < own:
             ageing = mine * (own - rank) * AGEING_SECONDS
             everything = sum(windows_in(lane.remaining_seconds) for lane in rivals)

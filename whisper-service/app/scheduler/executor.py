@@ -77,6 +77,7 @@ class Executor(Generic[J, R]):
         """Run a batch; the `pauses` that are left are for all of it."""
         # The parts run behind the `try`: an exception in hand keeps what its frames hold on the device.
         parts: list[list[Entry[J]]] = []
+        pause = 0.0
         try:
             results = self._timed_step(batch)
         except BatchTooLarge as error:
@@ -86,7 +87,7 @@ class Executor(Generic[J, R]):
                 self._narrow(len(batch))
             elif pauses:
                 log.warning("out of memory: trying %s again", batch[0].job.description)
-                parts = [batch]
+                parts, pause = [batch], pauses.pop(0)
             else:
                 log.error("out of memory: %s does not fit alone", batch[0].job.description)
                 self._settle(batch[0], error)
@@ -104,8 +105,8 @@ class Executor(Generic[J, R]):
             for entry, result in zip(batch, results, strict=True):
                 self._settle(entry, result)
             self._widen(len(batch))
-        if parts == [batch]:
-            self._wait(pauses.pop(0))
+        if pause:
+            self._wait(pause)
         for part in parts:
             self._run(part, pauses)
 

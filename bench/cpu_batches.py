@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from app.engine import keep_freed_memory, share_threads, usable_cpus
+from app.machine import keep_freed_memory, share_threads, usable_cpus
 from app.mel import log_mel
 from ctranslate2 import StorageView
 from ctranslate2.models import Whisper

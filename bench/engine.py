@@ -22,7 +22,7 @@ from statistics import median
 from typing import TypeVar
 
 import numpy as np
-from app.engine import usable_cpus
+from app.machine import usable_cpus
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from long_files import loaded
 from ours import Ours

@@ -29,7 +29,7 @@ LAYERS = {
         {"settings", "edge", "logs"},
         {"multipart", "server"},
         {"audio", "uploads"},
-        {"vad", "mel", "shape"},
+        {"vad", "mel", "shape", "machine"},
         {"config", "windows", "hub"},
         {"engine"},
         {"scheduler"},
@@ -46,7 +46,7 @@ ONLY_THERE = {
     "worker": {
         "httpx": set(),
         "av": {"audio"},
-        "ctranslate2": {"engine", "hub"},
+        "ctranslate2": {"engine", "hub", "machine"},
         "faster_whisper": {"decoding", "hub", "vad", "mel", "windows"},
     },
 }

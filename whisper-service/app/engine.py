@@ -9,11 +9,8 @@ the encoder's outputs cannot be put together or taken apart without copying thro
 windows are stacked before they are encoded, as one batch.
 """
 
-import ctypes
-import importlib.util
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +23,7 @@ import ctranslate2
 import numpy as np
 
 from .config import with_own_config
+from .machine import keep_freed_memory, share_threads, usable_cpus, usable_devices
 from .mel import FULL_FRAMES, Mel
 from .settings import Settings
 from .shape import read_shape
@@ -37,9 +35,6 @@ LEAST_FRAMES = 100
 LEAST_ALIGNED_FRAMES = 2
 """CTranslate2 finds no path at all in less: alignment is in frames of 20 ms."""
 UNLOAD_WAIT_SECONDS = 0.01
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-"""glibc's names for them (malloc.h); other C libraries do not know them and ignore them."""
-MOST_BYTES = 2**31 - 1
 NO_MEMORY = ("out of memory", "cublas_status_alloc_failed")
 """What CTranslate2 says when the device's memory is full, in its own words and in cuBLAS'."""
 CPU_BATCH, CPU_BATCH_ONE_THREAD = 4, 2
@@ -48,10 +43,6 @@ CUDA_BATCH = 16
 CUDA_BATCH_LARGE = 8
 """For decoders of more than LARGE_DECODER layers, whose caches take 0.25 GB for each window."""
 LARGE_DECODER = 24
-THREADS_PER_WORKER = 8
-"""More threads than this on one window gain little; then more workers are better."""
-LEAST_WORKERS = 2
-"""Decoding's small steps leave threads idle, so two batches at once are better than one with all threads."""
 
 
 class EngineError(Exception):
@@ -60,105 +51,6 @@ class EngineError(Exception):
 
 class OutOfMemory(Exception):
     """The device has no room for this batch; a smaller one may do."""
-
-
-def usable_devices(settings: Settings) -> list[tuple[str, str]]:
-    """Return the devices with the compute types to try, the best first.
-
-    Raises ValueError, naming the supported types, for a compute type that the device does not have.
-    """
-    device = settings.whisper_device
-    if device != "cpu":
-        _preload_cublas()
-    has_cuda = device != "cpu" and ctranslate2.get_cuda_device_count() > 0
-    if device == "cuda" and not has_cuda:
-        raise ValueError("WHISPER_DEVICE is cuda, but no CUDA device can be used")
-    # A driver alone makes a device that is counted: whether libraries fit is seen when a model runs.
-    devices = ["cuda"] if has_cuda else []
-    devices += [] if device == "cuda" else ["cpu"]
-    supported = {name: ctranslate2.get_supported_compute_types(name) for name in devices}
-    wanted = settings.whisper_compute_type
-    if wanted is not None and wanted not in supported[devices[0]]:
-        raise ValueError(
-            f"WHISPER_COMPUTE_TYPE {wanted} is not supported on {devices[0]}; "
-            f"supported: {', '.join(sorted(supported[devices[0]]))}"
-        )
-    best = {"cuda": ("float16", "float32"), "cpu": ("int8", "float32")}
-    return [
-        (name, kind)
-        for name in devices
-        for kind in ([wanted] if wanted else best[name])
-        if kind in supported[name]
-    ]
-
-
-def _preload_cublas() -> None:
-    """Load cuBLAS from its wheel, which is not on the loader's path, where it is installed."""
-    spec = importlib.util.find_spec("nvidia")
-    for folder in spec.submodule_search_locations or [] if spec else []:
-        for library in ("libcublasLt.so.12", "libcublas.so.12"):
-            path = Path(folder) / "cublas" / "lib" / library
-            if path.is_file():
-                ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
-
-
-def usable_cpus(root: Path = Path("/")) -> int:
-    """Processors that this process may use: the affinity mask, cut by the cgroups' quotas."""
-    known = hasattr(os, "sched_getaffinity")  # not outside Linux
-    own = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-    return max(1, min([own, *_cpu_quotas(root)]))
-
-
-def _cpu_quotas(root: Path) -> Iterator[int]:
-    """Whole processors that the cgroup of this process and each above it may use; see cgroups(7).
-
-    A container may see its own group as the top one, and still be told the host's path to it: folders
-    that are not there say nothing.
-    """
-    groups = _text(root / "proc/self/cgroup")
-    for _, controllers, path in (line.split(":", 2) for line in groups.splitlines()):
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
-        group = top / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if not folder.is_relative_to(top):
-                break
-            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
-            found = " ".join(_text(folder / name) for name in names).split()
-            if len(found) == 2 and found[0] not in ("max", "-1"):  # both: no quota
-                yield int(found[0]) // int(found[1])
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:
-        return ""
-
-
-def share_threads(cpus: int, *, workers: int = 0, threads: int = 0) -> tuple[int, int]:
-    """Workers and threads of each, so that together they fill `cpus` as far as it goes; 0 means chosen here."""
-    if not workers:
-        least = min(LEAST_WORKERS, cpus)
-        workers = max(1, cpus // threads) if threads else max(least, cpus // THREADS_PER_WORKER)
-        if not threads and cpus % workers and cpus % (workers + 1) == 0:
-            workers += 1  # 3 and 9 processors go up into three parts, not into two
-    return workers, threads or max(1, cpus // workers)
-
-
-def keep_freed_memory() -> None:
-    """Make glibc keep what a layer has used for the next one.
-
-    By default each of the encoder's large arrays (100 MB in `small`) is mapped anew and given back when it
-    is freed, and the kernel clears its pages each time: a third of the time of a short clip. One
-    heap for all threads, so that none keeps a large array for itself.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, MOST_BYTES)
-        mallopt(M_ARENA_MAX, 1)
 
 
 class Engine:
@@ -171,37 +63,46 @@ class Engine:
         self.shape = read_shape(directory / "model.bin")
         self._stand_in = with_own_config(name, directory, self.shape)
         self.directory = Path(self._stand_in.name) if self._stand_in else directory
+        self._load(settings)
+
+    def _load(self, settings: Settings) -> None:
+        """Load onto the best device that runs it, in the best type there."""
         candidates = usable_devices(settings)
-        for number, (self.device, kind) in enumerate(candidates, 1):
-            on_cpu = self.device == "cpu"
-            self.workers, threads = share_threads(
-                usable_cpus() if on_cpu else 1,
-                workers=settings.whisper_workers or (0 if on_cpu else 1),
-                threads=settings.whisper_cpu_threads,
-            )
+        for number, (device, kind) in enumerate(candidates, 1):
             try:
-                self._whisper = ctranslate2.models.Whisper(
-                    str(self.directory),
-                    device=self.device,
-                    compute_type=kind,
-                    inter_threads=self.workers,
-                    intra_threads=threads,
-                )
-                self.multilingual: bool = self._whisper.is_multilingual
-                self.mels: int = self._whisper.n_mels
-                self.warm_up_seconds = self._warm_up()
-                break
+                self._load_onto(device, kind, settings)
+                return
             except (RuntimeError, ValueError, OutOfMemory) as exc:
                 # A full GPU is no reason for a slow service: who wants that says `cpu`.
                 is_last = number == len(candidates)
-                if is_last or (_is_full(exc) and candidates[number][0] != self.device):
-                    raise EngineError(f"'{name}' could not be loaded: {exc}") from exc
+                if is_last or (_is_full(exc) and candidates[number][0] != device):
+                    raise EngineError(f"'{self.name}' could not be loaded: {exc}") from exc
                 text = "%s does not run on %s in %s (%s); trying the next"
-                log.warning(text, name, self.device, kind, exc)
+                log.warning(text, self.name, device, kind, exc)
+
+    def _load_onto(self, device: str, kind: str, settings: Settings) -> None:
+        """Load in one compute type, and run every call once."""
+        on_cpu = device == "cpu"
+        self.device = device
+        self.workers, threads = share_threads(
+            usable_cpus() if on_cpu else 1,
+            workers=settings.whisper_workers or (0 if on_cpu else 1),
+            threads=settings.whisper_cpu_threads,
+        )
+        self._whisper = ctranslate2.models.Whisper(
+            str(self.directory),
+            device=device,
+            compute_type=kind,
+            inter_threads=self.workers,
+            intra_threads=threads,
+        )
+        self.multilingual: bool = self._whisper.is_multilingual
+        self.mels: int = self._whisper.n_mels
+        self.warm_up_seconds = self._warm_up()
         self.max_batch_size = settings.whisper_max_batch_size or self._usual_batch_size(threads)
         log.info(
             "%s runs on %s in %s, %d x %d threads, at most %d windows in a batch",
-            *(name, self.device, self._whisper.compute_type, self.workers, threads),
+            *(self.name, device, self._whisper.compute_type, self.workers, threads),
             self.max_batch_size,
         )
 

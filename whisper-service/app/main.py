@@ -16,8 +16,8 @@ from . import health, routes
 from .audio import Cage
 from .decoding.station import Station
 from .edge import install_edge
-from .engine import usable_devices
 from .logs import configure_logging
+from .machine import usable_devices
 from .models import Models
 from .server import GatewaysProtocol, serve
 from .setting_types import told
@@ -89,8 +89,8 @@ def run() -> None:
     )
     state = app.state.models.health()
     if state.pending or state.status == "stalled":
-        # A download cannot be interrupted, only left; the next start takes it up where it stopped. Nor
-        # can a step that hangs, for which the model's destructor would wait.
+        # A download cannot be interrupted, only left; the next start begins it anew. Nor can a step that
+        # hangs, for which the model's destructor would wait.
         logging.shutdown()
         os._exit(0)
     if not state.loaded_models:

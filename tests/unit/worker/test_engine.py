@@ -1,8 +1,7 @@
-"""How many processors a worker counts on, how it shares them out, and what a device is asked for."""
+"""What a device is asked for, what of its errors is told apart, and which type a model is served in."""
 
 import json
 import math
-import os
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,85 +11,12 @@ import ctranslate2
 import numpy as np
 import pytest
 from house import ROOT
-from worker import engine as module
 from worker.config import with_own_config
-from worker.engine import Engine, EngineError, OutOfMemory, share_threads, usable_cpus
+from worker.engine import Engine, EngineError, OutOfMemory
 from worker.settings import Settings
 from worker.shape import Shape, read_shape
 
 MICRO = ROOT / "whisper-service" / "models" / "micro"
-V1 = "9:name=systemd:/\n3:cpuset:/\n2:cpu,cpuacct:{}\n"
-V2 = "0::{}\n"
-
-
-@pytest.mark.parametrize(
-    ("groups", "files", "expected"),
-    [
-        (V2.format("/"), {"cpu.max": "300000 100000"}, 3),
-        (V2.format("/"), {"cpu.max": "150000 100000"}, 1),
-        (V2.format("/"), {"cpu.max": "50000 100000"}, 1),
-        (V2.format("/"), {"cpu.max": "max 100000"}, 16),
-        (V2.format("/"), {"cpu.max": "6400000 100000"}, 16),
-        (
-            V2.format("/pod/service"),
-            {"pod/cpu.max": "400000 100000", "pod/service/cpu.max": "max 100000"},
-            4,
-        ),
-        (
-            V2.format("/pod/service"),
-            {"pod/cpu.max": "400000 100000", "pod/service/cpu.max": "200000 100000"},
-            2,
-        ),
-        (V2.format("/pod"), {"cpu.max": "max 100000", "other/cpu.max": "100000 100000"}, 16),
-        (V2.format("/as/the/host/says"), {"cpu.max": "500000 100000"}, 5),
-        (V2.format("/../.."), {"cpu.max": "500000 100000"}, 5),
-        (
-            V1.format("/"),
-            {"cpu/cpu.cfs_quota_us": "700000", "cpu/cpu.cfs_period_us": "100000"},
-            7,
-        ),
-        (
-            V1.format("/docker/1"),
-            {
-                "cpu/cpu.cfs_quota_us": "-1",
-                "cpu/cpu.cfs_period_us": "100000",
-                "cpu/docker/1/cpu.cfs_quota_us": "100000",
-                "cpu/docker/1/cpu.cfs_period_us": "50000",
-            },
-            2,
-        ),
-        (V1.format("/") + V2.format("/"), {"cpu/cpu.cfs_quota_us": "-1"}, 16),
-        ("", {}, 16),
-    ],
-)
-def test_processors_are_those_of_the_affinity_and_of_the_smallest_quota_above(
-    groups: str,
-    files: dict[str, str],
-    expected: int,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {*range(16)})
-    told = {"proc/self/cgroup": groups} | {f"sys/fs/cgroup/{k}": f"{v}\n" for k, v in files.items()}
-    for name, text in told.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert usable_cpus(tmp_path) == expected
-
-
-def test_without_proc_the_affinity_alone_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {*range(16)})
-    assert usable_cpus(tmp_path) == 16
-
-
-def test_where_no_affinity_is_known_all_processors_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 12)
-    assert usable_cpus(tmp_path) == 12
 
 
 def test_the_error_that_a_lack_of_memory_leaves_behind_meets_no_other_window() -> None:
@@ -155,28 +81,6 @@ def test_memory_that_does_not_suffice_is_told_from_other_failures(
 
 
 @pytest.mark.parametrize(
-    ("cpus", "chosen", "expected"),
-    [
-        (1, {}, (1, 1)),
-        (2, {}, (2, 1)),
-        (3, {}, (3, 1)),
-        (8, {}, (2, 4)),
-        (9, {}, (3, 3)),
-        (32, {}, (4, 8)),
-        (8, {"workers": 1}, (1, 8)),
-        (8, {"threads": 2}, (4, 2)),
-        (2, {"threads": 4}, (1, 4)),
-        (8, {"workers": 3, "threads": 5}, (3, 5)),
-        (2, {"workers": 4}, (4, 1)),
-    ],
-)
-def test_workers_and_threads_fill_the_processors(
-    cpus: int, chosen: dict[str, int], expected: tuple[int, int]
-) -> None:
-    assert share_threads(cpus, **chosen) == expected
-
-
-@pytest.mark.parametrize(
     ("members", "texts", "frames", "expected"),
     [
         ([1], [[11]], [900], [2, 900, 2]),
@@ -231,10 +135,10 @@ def test_auto_takes_the_cpu_where_cuda_does_not_work_and_not_where_it_is_full(
 ) -> None:
     types = ctranslate2.get_supported_compute_types
     monkeypatch.setattr(WithoutCublas, "error", error)
-    monkeypatch.setattr(module.ctranslate2.models, "Whisper", WithoutCublas)
-    monkeypatch.setattr(module.ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(ctranslate2.models, "Whisper", WithoutCublas)
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
     monkeypatch.setattr(
-        module.ctranslate2,
+        ctranslate2,
         "get_supported_compute_types",
         lambda name: {"float16", "float32"} if name == "cuda" else types(name),
     )
@@ -329,7 +233,7 @@ def test_a_type_in_which_a_device_computes_no_numbers_is_not_served(
     expected: str | None,
 ) -> None:
     monkeypatch.setattr(Overflowing, "works_in", works_in)
-    monkeypatch.setattr(module.ctranslate2.models, "Whisper", Overflowing)
+    monkeypatch.setattr(ctranslate2.models, "Whisper", Overflowing)
     settings = Settings(whisper_device="cpu", whisper_compute_type=chosen)
     if expected is None:
         with pytest.raises(EngineError, match="its numbers overflow"):

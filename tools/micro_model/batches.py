@@ -20,6 +20,9 @@ FULL = (30.0, 5)
 # Steps that leave the encoder as it is, at less than half the cost: full windows, mostly prompted and
 # mostly to be translated, which is what the decoder finds hardest.
 DECODER_ONLY_SHARE, DECODER_ONLY_PROMPTS, DECODER_ONLY_TRANSLATE = 0.25, 0.7, 0.7
+# In half of the windows one earlier token in ten is another one. In what a model has written itself there are
+# mistakes too, and behind one it has to write what is heard, not what would follow.
+MISTAKEN_WINDOWS, MISTAKEN_TOKENS = 0.5, 0.1
 OFFSET_SHARE = 0.7  # short windows placed later in the 30 s; they teach all positions cheaply
 
 
@@ -73,7 +76,8 @@ class Batches(IterableDataset[Batch]):
             last = POSITIONS - int(seconds * 50)
             offset = rng.randint(0, last) if rng.random() < OFFSET_SHARE else 0
             windows = [composer.window(seconds, offset) for _ in range(count * self.scale)]
-            yield replace(as_batch(windows, offset), decoder_only=decoder_only)
+            batch = as_batch(windows, offset)
+            yield replace(batch, inputs=mistaken(batch.inputs), decoder_only=decoder_only)
 
 
 def as_batch(windows: list[Window], offset: int) -> Batch:
@@ -95,3 +99,13 @@ def as_batch(windows: list[Window], offset: int) -> Batch:
     spoken = [(row, w.spoken) for row, w in enumerate(windows) if w.spoken is not None]
     sizes = torch.tensor([window.size for window in windows])
     return Batch(samples, sizes, inputs, targets, places, spoken, offset)
+
+
+def mistaken(inputs: Tensor) -> Tensor:
+    """Put other tokens of the batch's texts in the place of some, as a model's own mistakes."""
+    is_text = inputs < tokens.END
+    here = is_text & (torch.rand(inputs.shape) < MISTAKEN_TOKENS)
+    here &= torch.rand(len(inputs), 1) < MISTAKEN_WINDOWS
+    said = inputs[is_text]
+    others = said[torch.randint(max(1, len(said)), (int(here.sum()),))]
+    return inputs.masked_scatter(here, others)

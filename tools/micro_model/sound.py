@@ -102,11 +102,14 @@ def dulled(samples: Samples, rng: np.random.Generator) -> Samples:
 
 
 def in_a_room(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Add a few echoes, 10 to 150 ms late and quieter than what is said."""
-    heard = samples.copy()
-    for _ in range(rng.integers(1, 4)):
+    """Add a few echoes, 10 to 150 ms late and quieter than what is said, or one nearly as loud."""
+    heard, loudest = samples.copy(), 0.5
+    count = rng.integers(1, 4)
+    if rng.random() < 0.4:
+        count, loudest = 1, 0.9
+    for _ in range(count):
         late = int(rng.uniform(0.01, 0.15) * SAMPLE_RATE)
-        heard[late:] += samples[:-late] * np.float32(rng.uniform(0.05, 0.5))
+        heard[late:] += samples[:-late] * np.float32(rng.uniform(0.05, loudest))
     return heard
 
 
@@ -116,16 +119,16 @@ def recorded(samples: Samples, rng: np.random.Generator) -> Samples:
         return _as_loud(samples, rng)
     if rng.random() < 0.2:
         samples = dulled(samples, rng)
-    if rng.random() < 0.16:
+    if rng.random() < 0.3:
         samples = in_a_room(samples, rng)
-    if rng.random() < 0.24:
+    if rng.random() < 0.3:
         samples = clipped(samples, rng)
     if rng.random() < 0.83:  # so that noise is in six of ten
         samples = with_noise(samples, rng)
     draw = rng.random()
-    if draw < 0.14:
+    if draw < 0.2:
         samples = through_telephone(samples, rng)
-    elif draw < 0.23:
+    elif draw < 0.29:
         samples = through_codec(samples, rng)
     return _as_loud(samples, rng)
 

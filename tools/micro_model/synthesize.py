@@ -10,6 +10,7 @@ form has that expression, in all languages; a few such sets beside the others ar
 import argparse
 import random
 import re
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
@@ -18,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .clips import Clip, save_set
-from .grammar import LANGUAGES, draw, is_unseen
+from .grammar import LANGUAGES, Texts, draw, is_unseen
 from .sound import SAMPLE_RATE
 from .voices import Speech, speak
 
 SHORTEST, LONGEST = SAMPLE_RATE // 5, SAMPLE_RATE * 12
 PER_FILE = 5000
+MOST_REFUSED = 100_000  # sentences, after which none of a kind is expected any more
 
 
 def make_set(
@@ -34,10 +36,9 @@ def make_set(
     made: list[Clip] = []
     samples: list[NDArray[np.int16]] = []
     size = 0
+    sentences = _wanted(rng, unseen, matching)
     while len(made) < clips:
-        texts = draw(rng)
-        if is_unseen(texts) != unseen or not re.search(matching, texts["en"]):
-            continue
+        texts = next(sentences)
         language = LANGUAGES[len(made) % len(LANGUAGES)]
         speech = speak(texts[language], language, rng, unheard=unseen)
         if not SHORTEST <= len(speech.samples) <= LONGEST:
@@ -46,6 +47,18 @@ def make_set(
         samples.append((speech.samples * 32767).astype(np.int16))
         size += len(speech.samples)
     save_set(path, made, np.concatenate(samples))
+
+
+def _wanted(rng: random.Random, unseen: bool, matching: str) -> Iterator[Texts]:
+    """Draw sentences for ever; raises ValueError where there seem to be none of that kind."""
+    refused = 0
+    while refused < MOST_REFUSED:
+        texts = draw(rng)
+        if is_unseen(texts) == unseen and re.search(matching, texts["en"]):
+            yield texts
+            refused = 0
+        refused += 1
+    raise ValueError(f"of {MOST_REFUSED:,} sentences none matches {matching!r}")
 
 
 def _clip(texts: dict[str, str], language: str, speech: Speech, first: int) -> Clip:
@@ -73,7 +86,10 @@ def main() -> None:
     seeds = [arguments.seed * 1000 + index for index in range(files)]
     with ProcessPoolExecutor() as pool:
         kinds = repeat(arguments.unseen), repeat(arguments.matching)
-        list(pool.map(_make, names, sizes, seeds, *kinds))
+        try:
+            list(pool.map(_make, names, sizes, seeds, *kinds))
+        except ValueError as exc:
+            parser.error(str(exc))
 
 
 def _make(path: Path, clips: int, seed: int, unseen: bool, matching: str) -> None:

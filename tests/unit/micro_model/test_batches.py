@@ -15,6 +15,8 @@ from tools.micro_model.windows import IGNORED, Window
 
 pytest.importorskip("torch")
 
+import torch
+
 from tools.micro_model import batches
 from tools.micro_model.batches import Batch, Batches, Schedule, as_batch
 
@@ -174,3 +176,21 @@ def test_a_row_is_never_longer_than_whispers_context() -> None:
     many = list(range(500))
     window = Window(np.zeros(SECOND, np.float32), SECOND, many, many, [None] * 500, None)
     assert as_batch([window], 0).inputs.shape == (1, 448)
+
+
+def test_some_earlier_words_are_mistaken_and_nothing_else() -> None:
+    row = [tokens.PREVIOUS, 500, tokens.START, tokens.FIRST_LANGUAGE, tokens.FIRST_TIMESTAMP]
+    row += [*range(600, 640), tokens.FIRST_TIMESTAMP + 50, tokens.END]
+    inputs = torch.tensor([row] * 400)
+    heard = batches.mistaken(inputs)
+    changed = heard != inputs
+    assert not changed[inputs >= tokens.END].any()
+    assert set(heard[changed].tolist()) <= {500, *range(600, 640)}
+    share = batches.MISTAKEN_TOKENS * batches.MISTAKEN_WINDOWS
+    assert 0.6 * share < float(changed[inputs < tokens.END].float().mean()) <= 1.2 * share
+    assert 0.3 < float(changed.any(1).float().mean()) < 0.7
+
+
+def test_where_nothing_is_said_nothing_can_be_mistaken() -> None:
+    inputs = torch.full((3, 4), tokens.END)
+    assert torch.equal(batches.mistaken(inputs), inputs)

@@ -83,6 +83,16 @@ def test_practice_has_only_what_is_asked_for_in_every_language(
     assert [clip.language for clip in made] == ["en", "de", "fr", "es"] * 3
 
 
+def test_practice_for_what_nobody_says_is_refused(
+    voice: Voice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(synthesize, "MOST_REFUSED", 200)
+    synthesize.make_set(tmp_path / "set", clips=40, seed=3, matching="^Where")
+    with pytest.raises(ValueError, match="none matches 'elephant'"):
+        synthesize.make_set(tmp_path / "none", clips=1, seed=3, matching="elephant")
+    assert not list(tmp_path.glob("none*"))
+
+
 def test_speech_of_an_unlikely_length_is_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ class IncorrectKey(InvalidKey):
     status = 401
 
 
-def require_key(
+async def require_key(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> None:
     """Refuse a request without the key; an empty API_KEY lets everybody in."""
@@ -36,12 +36,12 @@ def require_key(
         raise
 
 
-def require_openai_key(
+async def require_openai_key(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> None:
     """The same key, refused as OpenAI does; clients look for these words."""
     try:
-        require_key(request, given)
+        await require_key(request, given)
     except MissingKey as exc:
         message = "You didn't provide an API key: send it as 'Authorization: Bearer YOUR_KEY'."
         raise MissingKey(message, headers=exc.headers) from exc

@@ -1,9 +1,14 @@
 """What stands between clients and the gateway: reverse proxies with a sub-path, browsers with CORS."""
 
-from fastapi import FastAPI
+from http import HTTPStatus
+
+from fastapi import FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .edge import error_response
+from .errors import InvalidRequest
 from .settings import Settings
 
 EXPOSED_HEADERS = [
@@ -13,6 +18,19 @@ EXPOSED_HEADERS = [
     "x-should-retry",
     "openai-processing-ms",
 ]
+
+
+class Cors(CORSMiddleware):
+    """Refuses a preflight in the one shape of all errors."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Answer what a browser asks before it calls."""
+        answer = super().preflight_response(request_headers)
+        if answer.status_code == HTTPStatus.OK:
+            return answer
+        refusal = error_response(InvalidRequest(bytes(answer.body).decode()))
+        refusal.headers["vary"] = answer.headers["vary"]
+        return refusal
 
 
 class RootPath:
@@ -34,7 +52,7 @@ def install_between(app: FastAPI, settings: Settings) -> None:
     """Serve below `ROOT_PATH` and let the pages of `CORS_ALLOW_ORIGINS` call, where they are set."""
     if settings.cors_allow_origins:
         app.add_middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=settings.cors_allow_origins,
             allow_methods=["*"],
             # The headers asked for are named in the answer: `*` would not cover Authorization.

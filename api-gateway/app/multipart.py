@@ -7,9 +7,11 @@ The worker owns this file; the gateway holds a byte-for-byte copy, checked by a 
 import asyncio
 import errno
 import os
+import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO
 
 from fastapi import Request
@@ -35,6 +37,7 @@ CHARSETS = {
 
 Python's own list would remember each name that it has not, for ever.
 """
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PIECE_BYTES = 256 * 1024
 WRITE_BYTES = 1024 * 1024
 
@@ -173,6 +176,17 @@ async def read_parts(request: Request, max_bytes: int) -> AsyncIterator[Part]:
             return
 
 
+def scratch_file(folder: Path | None = None) -> BinaryIO:
+    """Open a file without a name, in `folder` or where temporary files go; raises StorageFull."""
+    try:
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError as exc:
+        # On a full disk tempfile finds no folder that it could take as the system's.
+        if exc.errno not in NO_ROOM and not (folder is None and exc.errno == errno.ENOENT):
+            raise
+        raise no_room() from exc
+
+
 async def store(part: Part, file: BinaryIO, *, reserve: int = 0) -> int:
     """Write a part to a file as it arrives, and leave `reserve` bytes of its disk free, a twentieth at most; returns its size.
 
@@ -189,11 +203,11 @@ async def store(part: Part, file: BinaryIO, *, reserve: int = 0) -> int:
                 waiting.clear()
         await asyncio.to_thread(_finish, file, bytes(waiting))
     except OSError as exc:
-        if exc.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if exc.errno not in NO_ROOM:
             raise
         os.ftruncate(file.fileno(), 0)  # the room that its beginning took is free for others
         await part.discard()
-        raise StorageFull("The server has no room left for uploads") from exc
+        raise no_room() from exc
     return size
 
 
@@ -241,6 +255,11 @@ def missing_file(others: Sequence[str]) -> InvalidRequest:
     """What a form without a file is refused with; `others` are the names of files that it has."""
     came = f"; a file came as '{others[0]}'" if others else ""
     return InvalidRequest(f"The part 'file' is missing{came}", param="file")
+
+
+def no_room() -> StorageFull:
+    """What an upload is refused with that finds no room on the disk."""
+    return StorageFull("The server has no room left for uploads")
 
 
 def too_large(max_bytes: int) -> FileTooLarge:

@@ -188,8 +188,13 @@ def _options(fields: Fields, task: Task, logprobs: bool) -> Options:
     if task == "translate":
         # The route says it, whatever a field says.
         given["task"] = task
-    given["prompt"] = given["prompt"] or fields.text("initial_prompt")
-    given["hotwords"] = given["hotwords"] or ", ".join(fields.texts("keywords")) or None
+    for name, alias, value in (
+        ("prompt", "initial_prompt", fields.text("initial_prompt")),
+        ("hotwords", "keywords", ", ".join(fields.texts("keywords"))),
+    ):
+        if value and not _says(fields, name):
+            _check_alias(name, alias, value)
+            given[name] = value
     match read_options({"languages": fields.option_list("languages")}).languages:
         case [language] if not (given["language"] or given["on_other_language"]):
             # Nothing is left to detect, unless it was said what to do when another one is heard.
@@ -204,14 +209,27 @@ def _options(fields: Fields, task: Task, logprobs: bool) -> Options:
     return read_options({name: value for name, value in given.items() if value is not None})
 
 
+def _says(fields: Fields, name: str) -> bool:
+    """Whether a field holds more than blanks."""
+    return bool((fields.text(name) or "").strip())
+
+
+def _check_alias(name: str, alias: str, value: str) -> None:
+    """Refuse what is wrong with an option's value in the name under which it was sent."""
+    try:
+        read_options({name: value})
+    except InvalidRequest as exc:
+        raise InvalidRequest(exc.message.replace(name, alias, 1), param=alias) from exc
+
+
 def _outdone(fields: Fields, options: Options) -> dict[str, Any]:
     """Which fields have no effect beside others, by name."""
     strategy = fields.mapping("chunking_strategy")
     is_tuned = isinstance(strategy, dict) and strategy.keys() - {"type"}
     is_outdone = options.vad_filter is False or (is_tuned and fields.mapping("vad_parameters"))
     return {
-        "initial_prompt": fields.text("prompt") and fields.text("initial_prompt"),
-        "keywords": fields.text("hotwords") and fields.texts("keywords"),
+        "initial_prompt": _says(fields, "prompt") and fields.text("initial_prompt"),
+        "keywords": _says(fields, "hotwords") and fields.texts("keywords"),
         "chunking_strategy": strategy is not None and is_outdone,
         "languages": options.language and options.languages and not options.multilingual,
     }

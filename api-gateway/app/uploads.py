@@ -2,14 +2,13 @@
 
 import asyncio
 import secrets
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import BinaryIO, Protocol
 
 from fastapi import Request
 
 from .errors import InvalidRequest
-from .multipart import PIECE_BYTES, Part, missing_file, read_parts, store
+from .multipart import PIECE_BYTES, Part, missing_file, read_parts, scratch_file, store
 
 RESERVE = 256 * 1024 * 1024
 """Bytes that spooled files leave free on the disk, which is the host's."""
@@ -67,7 +66,7 @@ class Upload:
 
     async def spool(self) -> None:
         """Keep the file on disk, without a name, and read the fields that follow it."""
-        self._spool = tempfile.TemporaryFile()  # noqa: SIM115  (see close)
+        self._spool = scratch_file()
         await store(self._opened(), self._spool, reserve=RESERVE)
         await self._read_tail()
         self._spool.seek(0)

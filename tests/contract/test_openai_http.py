@@ -287,8 +287,11 @@ def test_82_a_preflight_allows_what_lies_in_a_private_network(for_pages: Running
         answer = requests.options(for_pages.url + ROUTE, headers=asked | origin, timeout=10)
         assert answer.status_code == status
         assert ("access-control-allow-origin" in answer.headers) == (status == 200)
+        assert "Origin" in answer.headers["vary"]
         if status == 200:
             assert answer.headers["access-control-allow-private-network"] == "true"
+        else:
+            assert error(answer, 400)["message"] == "Disallowed CORS origin"
 
 
 def test_82_a_page_may_read_answers_and_errors_and_their_ids(for_pages: Running) -> None:
@@ -344,7 +347,15 @@ def test_no_name_of_an_ignored_field_costs_the_answer(
     assert header == shown or (shown is None and 900 < len(header) <= 1000)
 
 
-@pytest.mark.parametrize("preference", ["handling=strict", "respond-async, handling=strict"])
+@pytest.mark.parametrize(
+    "preference",
+    [
+        "handling=strict",
+        "respond-async, handling=strict",
+        "wait=9,Handling = Strict",
+        'handling="strict"; x=1',
+    ],
+)
 def test_a_strict_request_is_refused_what_would_be_ignored(
     gateway: Running, preference: str
 ) -> None:
@@ -352,6 +363,21 @@ def test_a_strict_request_is_refused_what_would_be_ignored(
     body = error(answer, 400)
     assert (body["param"], body["code"]) == ("colour", "unknown_parameter")
     assert send(gateway, headers={"Prefer": preference}).status_code == 200
+
+
+def test_a_preference_may_have_a_line_of_its_own(gateway: Running) -> None:
+    body, kind = requests.models.RequestEncodingMixin._encode_files(
+        {"file": SPEECH}, {"model": "micro", "colour": "red"}
+    )
+    connection = http.client.HTTPConnection(urlsplit(gateway.url).netloc, timeout=60)
+    connection.putrequest("POST", ROUTE)
+    headers = (("Authorization", f"Bearer {KEY}"), ("Content-Type", kind))
+    for name, value in (*headers, ("Prefer", "respond-async"), ("Prefer", "handling=strict")):
+        connection.putheader(name, value)
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body)
+    assert connection.getresponse().status == 400
+    connection.close()
 
 
 def test_a_strict_gateway_refuses_what_would_be_ignored(worker: Running) -> None:

@@ -180,7 +180,7 @@ class Edge:
         request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         scope["state"]["log"] = {}
-        unread = "content-length" in headers or "transfer-encoding" in headers
+        unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         status = 0
         began = time.monotonic()
 

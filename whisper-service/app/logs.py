@@ -15,3 +15,5 @@ def configure_logging(level: str) -> None:
     # These log each request at INFO; our own line says more. The hub's client uses httpx2.
     for name in ("httpx", "httpx2", "faster_whisper"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # What is wrong with a form is told to who sent it.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)

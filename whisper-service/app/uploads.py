@@ -4,8 +4,7 @@ The file has no name (O_TMPFILE, or unlinked at once), so nothing is left behind
 request or the process ends. Decoders need to seek: an m4a may have its index at the end.
 """
 
-import shutil
-import tempfile
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,16 @@ from typing import BinaryIO
 from fastapi import Request
 from pydantic import ValidationError
 
-from .errors import FileTooLarge, InvalidAudio, InvalidRequest, StorageFull
-from .multipart import MAX_LONG_FIELD_BYTES, missing_file, read_parts, store, too_large
+from .errors import FileTooLarge, InvalidAudio, InvalidRequest
+from .multipart import (
+    MAX_LONG_FIELD_BYTES,
+    missing_file,
+    no_room,
+    read_parts,
+    scratch_file,
+    store,
+    too_large,
+)
 from .wire import Admission, Options, read_options, refused
 
 
@@ -39,8 +46,10 @@ def check_size(size: int, *, max_bytes: int, folder: Path | None) -> None:
     """Raise FileTooLarge or StorageFull if a request of so many bytes would not be received now."""
     if size > max_bytes:
         raise too_large(max_bytes)
-    if size > shutil.disk_usage(folder or tempfile.gettempdir()).free:
-        raise StorageFull("The server has no room left for uploads")
+    with scratch_file(folder) as file:
+        disk = os.fstatvfs(file.fileno())
+    if size > disk.f_bavail * disk.f_frsize:
+        raise no_room()
 
 
 async def receive_upload(request: Request, *, max_bytes: int, folder: Path | None) -> Upload:
@@ -49,7 +58,7 @@ async def receive_upload(request: Request, *, max_bytes: int, folder: Path | Non
     Raises InvalidRequest and its children for what is wrong with the form, InvalidAudio for an
     empty file, FileTooLarge, StorageFull.
     """
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (whoever holds the upload closes it)
+    file = scratch_file(folder)
     try:
         return await _receive(request, file, max_bytes)
     except BaseException:

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from ..errors import InvalidRequest
 from ..wire import Options, refused
 
+MOST_HIGHLIGHTED = 1000
+"""Characters of a cue that runs on over segments: more fill no screen, and hours of them the memory."""
+
 
 class SubtitleStyle(BaseModel):
     """The options of Whisper's own writers; without any of them, a cue is a sentence on one line."""
@@ -22,6 +25,17 @@ class SubtitleStyle(BaseModel):
     """Lines a cue may hold; with `max_line_width`, cues also run on over segments."""
     highlight_words: bool = False
     """Underline each word of a subtitle while it is spoken."""
+
+    @field_validator("highlight_words")
+    @classmethod
+    def _cue_can_be_repeated(cls, highlight: bool, info: ValidationInfo) -> bool:
+        """Each word of a cue repeats all of it."""
+        characters = (info.data.get("max_line_width") or 0) * (info.data.get("max_line_count") or 0)
+        if highlight and characters > MOST_HIGHLIGHTED:
+            raise ValueError(
+                f"needs cues of at most {MOST_HIGHLIGHTED} characters (max_line_width times max_line_count)"
+            )
+        return highlight
 
     @field_validator("max_line_count")
     @classmethod

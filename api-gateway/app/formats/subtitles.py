@@ -51,6 +51,13 @@ def vtt(segments: Iterable[Segment], style: SubtitleStyle, duration: float = 0.0
     )
 
 
+WRITERS: dict[str, Callable[[Iterable[Segment], SubtitleStyle, float], str]] = {
+    "srt": srt,
+    "vtt": vtt,
+}
+"""By response format."""
+
+
 def cues(segments: Iterable[Segment], style: SubtitleStyle, duration: float = 0.0) -> list[Cue]:
     """The cues of a transcript in order; none overlaps the one before it.
 
@@ -165,7 +172,7 @@ def _text(cue: Cue, written: Callable[[str], str]) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.replace("-->", "->")
+    return re.sub("--+>", "->", text)
 
 
 def _escaped(text: str) -> str:

@@ -17,7 +17,7 @@ from ..deps import admit, check_task, resolve_model, settings_of, worker_of
 from ..edge import note_failure, until_disconnect
 from ..errors import MissingField, ModelNotFound, ServiceError, UnknownParameter, error_object
 from ..formats import openai as shapes
-from ..formats.subtitles import srt, vtt
+from ..formats.subtitles import WRITERS
 from ..openai_form import Asked, OpenAIForm, Task
 from ..sse import DONE, EventStream, comment, data
 from ..uploads import Upload
@@ -42,6 +42,8 @@ from .documented import (
 
 router = APIRouter(prefix="/v1", dependencies=[Depends(require_openai_key)], tags=["openai"])
 
+_STRICT = re.compile(r'(?:^|,)\s*handling\s*=\s*"?strict"?\s*(?:[;,]|$)', re.IGNORECASE)
+"""`Prefer: handling=strict`, as RFC 7240 lets it be written."""
 _NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 
@@ -147,14 +149,9 @@ def _whole(asked: Asked, transcript: Transcript, headers: dict[str, str]) -> Res
             return JSONResponse(shape, headers=headers)
         case "text":
             return PlainTextResponse(f"{shapes.joined(transcript.segments)}\n", headers=headers)
-        case "srt":
-            return PlainTextResponse(
-                srt(transcript.segments, asked.style, transcript.duration), headers=headers
-            )
-        case "vtt":
-            return PlainTextResponse(
-                vtt(transcript.segments, asked.style, transcript.duration), headers=headers
-            )
+        case "srt" | "vtt" as name:
+            text = WRITERS[name](transcript.segments, asked.style, transcript.duration)
+            return PlainTextResponse(text, headers=headers)
 
 
 async def _server_sent(
@@ -199,8 +196,8 @@ def _progress(asked: Asked, event: Started | Progress) -> str:
 
 def _check_strict(request: Request, ignored: list[str]) -> None:
     strict = settings_of(request).strict_parameters
-    preferred = request.headers.get("prefer", "").replace(" ", "").lower().split(",")
-    if ignored and (strict or "handling=strict" in preferred):
+    preferred = ",".join(request.headers.getlist("prefer"))
+    if ignored and (strict or _STRICT.search(preferred)):
         message = f"Unknown or unsupported parameters: {', '.join(ignored)}"
         raise UnknownParameter(message, param=ignored[0])
 

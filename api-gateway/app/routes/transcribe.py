@@ -20,7 +20,7 @@ from ..formats.response_format import (
     read_response_format,
 )
 from ..formats.style import SubtitleStyle, read_style, with_words
-from ..formats.subtitles import srt, vtt
+from ..formats.subtitles import WRITERS
 from ..uploads import Upload
 from ..wire import (
     Options,
@@ -65,6 +65,8 @@ class _Form(OptionFields):
         elif name in SubtitleStyle.model_fields:
             if name in self._layout:
                 raise InvalidRequest(f"'{name}' was sent twice", param=name)
+            # Alone nothing is wrong with a count of lines, and their width may still follow.
+            read_style({"max_line_width": 1, name: value})
             self._layout[name] = value
         else:
             super().add(name, value)
@@ -125,7 +127,6 @@ def _rendered(transcript: Transcript, form: _Form) -> Response | Text:
             return JSONResponse(transcript.model_dump(mode="json"))
         case "text":
             return PlainTextResponse(f"{transcript.text}\n")
-        case "srt":
-            return PlainTextResponse(srt(transcript.segments, form.style(), transcript.duration))
-        case "vtt":
-            return PlainTextResponse(vtt(transcript.segments, form.style(), transcript.duration))
+        case "srt" | "vtt" as name:
+            text = WRITERS[name](transcript.segments, form.style(), transcript.duration)
+            return PlainTextResponse(text)

@@ -1,16 +1,18 @@
 """Multipart bodies cut anywhere, and broken in every way."""
 
 import asyncio
+import errno
 import os
 import tempfile
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from fastapi import Request
 from gateway.errors import FileTooLarge, InvalidRequest, StorageFull
-from gateway.multipart import MAX_FIELD_BYTES, MAX_LONG_FIELD_BYTES, read_parts, store
+from gateway.multipart import MAX_FIELD_BYTES, MAX_LONG_FIELD_BYTES, read_parts, scratch_file, store
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
@@ -155,6 +157,19 @@ def test_what_is_not_multipart_is_refused(content_type: str) -> None:
 def test_a_part_without_a_name_is_refused() -> None:
     with pytest.raises(InvalidRequest):
         read([b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n"])
+
+
+def test_where_not_even_a_folder_for_temporary_files_can_be_written_there_is_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As tempfile tells of a full disk, if it has not looked for its folder before."""
+
+    def none_usable(dir: Path | None = None) -> None:  # noqa: A002
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", none_usable)
+    with pytest.raises(StorageFull):
+        scratch_file()
 
 
 def test_a_file_is_not_stored_in_the_last_room_of_a_disk_that_others_need(

@@ -317,6 +317,9 @@ def test_tokens_are_suppressed_however_they_are_listed(
         (("max_line_count", "2"), "max_line_count"),
         (("model", "other"), "model"),
         (("prompt[]", "a"), "prompt"),
+        (("prompt", "a" * 100_001), "prompt"),
+        (("initial_prompt", "a" * 100_001), "initial_prompt"),
+        (("keywords", "a" * 100_001), "keywords"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(sent: tuple[str, str], param: str) -> None:
@@ -362,6 +365,14 @@ def test_what_has_no_effect_is_named() -> None:
         *("timestamp_granularities", "max_line_width", "progress", "colour", "x", "include"),
         *("known_speaker_names", "known_speaker_references"),
     }
+
+
+def test_blank_hotwords_do_not_outdo_keywords() -> None:
+    asked = read(
+        ("hotwords", " "), ("keywords[]", "Clara"), ("prompt", " "), ("initial_prompt", "Hi")
+    )
+    assert (asked.options.hotwords, asked.options.prompt) == ("Clara", "Hi")
+    assert asked.ignored == []
 
 
 def test_keywords_are_the_workers_hotwords() -> None:

@@ -114,6 +114,20 @@ def test_an_arrow_in_the_text_cannot_break_subrip() -> None:
     assert "a -> b" in srt([segment((" a", 0.0, 1.0), (" -->", 1.0, 2.0), (" b", 2.0, 3.0))], PLAIN)
 
 
+def test_no_longer_arrow_becomes_one_in_subrip() -> None:
+    assert "a->b" in srt([segment((" a--->b", 0.0, 1.0))], PLAIN)
+
+
+def test_subtitles_of_hours_do_not_repeat_hours_of_text_for_each_word() -> None:
+    words = [(f" word{n}", n * 0.4, n * 0.4 + 0.3) for n in range(4000)]
+    hours = [segment(*words[first : first + 10]) for first in range(0, 4000, 10)]
+    for width, count in ((42, 2), (1000, 1), (10, 100)):
+        style = SubtitleStyle(max_line_width=width, max_line_count=count, highlight_words=True)
+        assert len(srt(hours, style)) < 4000 * 2 * 1100
+    with pytest.raises(ValidationError, match="at most 1000 characters"):
+        SubtitleStyle(max_line_width=1000, max_line_count=2, highlight_words=True)
+
+
 def test_a_line_break_inside_a_word_is_a_space() -> None:
     assert "\nso to say\n\n" in srt([segment((" so\nto\n\nsay", 0.0, 1.0))], PLAIN)
 

@@ -119,11 +119,12 @@ def test_started_counts_those_who_go_before_and_not_those_who_go_after(queued: Q
         *(queued.behind(f"busy-{n}", tenant="busy") for n in (1, 2, 3)),
         queued.behind("modest", tenant="modest"),
         queued.behind("bulk", tenant="other", priority="bulk"),
+        queued.behind("live", tenant="other", priority="live"),
     ]
     told = places(queued.let_go(*sent))
-    assert [position for position, _ in told] == [0, 0, 1, 2, 3, 4]
+    assert [position for position, _ in told] == [0, 0, 1, 2, 3, 4, 0]
     # `modest` waits for the one that runs and for one turn of `busy`, `bulk` for everybody.
-    assert [start for _, start in told] == [0.0, 2.0, 4.0, 6.0, 4.0, 10.0]
+    assert [start for _, start in told] == [0.0, 2.0, 4.0, 6.0, 4.0, 10.0, 2.0]
 
 
 def test_tenants_take_turns_by_the_option_of_their_requests(queued: Queued) -> None:
@@ -151,6 +152,25 @@ def test_live_passes_waiting_bulk_by_the_option_of_its_request(queued: Queued) -
     ]
     queued.let_go(*sent)
     assert queued.served == ["first", "live", "default", "bulk"]
+
+
+def test_a_queue_that_one_tenant_has_filled_takes_another_ones_request() -> None:
+    with (
+        serve_worker(whisper_workers=1, whisper_max_batch_size=1, whisper_max_queue=1) as worker,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        transcriber: Transcriber = worker.app.state.transcriber
+        queued = Queued(worker, transcriber.models.station("micro"), pool)
+        queued.hold()
+        sent = []
+        try:
+            sent += [queued.first(), queued.behind("waits")]
+            full = requests.post(f"{worker.url}/transcribe/micro", files={"file": CLIP}, timeout=60)
+            assert (full.status_code, full.json()["error"]["code"]) == (503, "overloaded")
+            sent.append(queued.behind("other", tenant="other"))
+        finally:
+            queued.let_go(*sent)
+    assert queued.served == ["first", "waits", "other"]
 
 
 # --- the VAD ------------------------------------------------------------------------------------

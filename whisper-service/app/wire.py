@@ -261,7 +261,9 @@ class Started(_Reply):
     request_id: str
     model: str
     queue_position: int = 0
+    """Requests that wait now, and are of no lower priority."""
     predicted_start_seconds: float = 0.0
+    """Until its first window runs."""
 
 
 class Segment(_Reply):

@@ -168,9 +168,9 @@ def test_a_tenant_that_comes_back_stands_where_a_new_one_would() -> None:
         push(queue, queue.open(name, "interactive"), *clips(name, 2))
     names = [name for [name] in order(queue)]
     assert names == ["leaves0", "new0", "more0", "leaves1", "new1"]
-    assert {*queue._accounts} == {"stays", "leaves", "new"}
+    assert {tenant for tenant, _ in queue._accounts} == {"stays", "leaves", "new"}
     queue.close(stays)
-    assert {*queue._accounts} == {"leaves", "new"}
+    assert {tenant for tenant, _ in queue._accounts} == {"leaves", "new"}
 
 
 def test_bulk_work_that_waits_earns_no_credit_for_interactive_work() -> None:
@@ -184,6 +184,56 @@ def test_bulk_work_that_waits_earns_no_credit_for_interactive_work() -> None:
     push(queue, queue.open("patient", "interactive"), *clips("patient", 3, 30.0), now=20.0)
     names = [entry.job.name[:-1] for _ in range(6) for entry in queue.take(20.0, 1)]
     assert names[:4] in (["busy", "patient"] * 2, ["patient", "busy"] * 2)
+
+
+@pytest.mark.parametrize("tenants", ["bca", "\0\0\0"])
+def test_bulk_work_that_waited_has_no_credit_against_bulk_work_that_comes_later(
+    tenants: str,
+) -> None:
+    queue = FairQueue[Clip]()
+    push(queue, queue.open(tenants[0], "bulk"), *clips("early", 300, 30.0))
+    live = queue.open(tenants[2], "live")
+    for second in range(300):
+        push(queue, live, Clip("live", 30.0), now=float(second))
+        queue.take(float(second), 1)
+    queue.close(live)
+    push(queue, queue.open(tenants[1], "bulk"), *clips("late", 9, 30.0), now=300.0)
+    names = [entry.job.name for second in range(4) for entry in queue.take(300.0 + second, 1)]
+    assert sum(name.startswith("late") for name in names) == 2
+
+
+def test_a_live_clip_does_not_put_its_tenants_bulk_work_behind_that_of_others() -> None:
+    queue = FairQueue[Clip]()
+    for tenant in "ab":
+        push(queue, queue.open(tenant, "bulk"), *clips(tenant, 40, 30.0))
+    busy = queue.open("c", "live")
+    for second in range(25):
+        push(queue, busy, Clip("live", 30.0), now=float(second))
+        queue.take(float(second), 1)
+    push(queue, queue.open("a", "live"), Clip("live", 1.0), now=25.0)
+    names = [entry.job.name[0] for _ in range(7) for entry in queue.take(25.0, 1)]
+    assert names[0] == "l"
+    assert sorted(names[1:]) == ["a"] * 3 + ["b"] * 3
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_what_fits_no_batch_of_others_is_not_starved_by_what_does(size: int) -> None:
+    queue = FairQueue[Clip]()
+    files = [("a", "x"), ("a", "y"), ("b", "x")]
+    places = [queue.open(tenant, "interactive") for tenant, _ in files]
+    served = dict.fromkeys("012", 0.0)
+    gaps, last = dict.fromkeys("012", 0), dict.fromkeys("012", 0)
+    for batch in range(200):
+        for number, (place, (_, key)) in enumerate(zip(places, files, strict=True)):
+            missing = 8 - len(place.entries)
+            push(queue, place, *(Clip(f"{number}", 30.0, key) for _ in range(missing)))
+        for entry in queue.take(0.0, size):
+            name = entry.job.name
+            served[name] += entry.job.audio_seconds
+            gaps[name], last[name] = max(gaps[name], batch - last[name]), batch
+    assert max(gaps.values()) <= 6
+    assert served["1"] > 0.8 * served["0"]
+    assert served["2"] > 0.8 * (served["0"] + served["1"])
 
 
 def test_a_file_gets_one_two_four_and_eight_windows_into_its_batches() -> None:
@@ -239,6 +289,35 @@ def test_every_window_is_taken_exactly_once_and_in_the_order_of_its_request(
     for number, (_, costs, _) in enumerate(requests):
         own = [name for name in taken if name.startswith(f"{number}.")]
         assert own == [f"{number}.{n}" for n in range(len(costs))]
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from("xy"), st.floats(5.0, 30.0)), min_size=1, max_size=3),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(1, 8),
+)
+def test_requests_of_a_tenant_are_served_alike_whatever_fits_the_batches_of_others(
+    tenants: list[list[tuple[str, float]]], size: int
+) -> None:
+    """Files without an end, of windows of any length and two kinds that share no batch."""
+    queue = FairQueue[Clip]()
+    files = [
+        (f"{tenant}.{n}", key, cost, queue.open(str(tenant), "interactive"))
+        for tenant, own in enumerate(tenants)
+        for n, (key, cost) in enumerate(own)
+    ]
+    served = dict.fromkeys((name for name, *_ in files), 0.0)
+    for _ in range(60):
+        for name, key, cost, place in files:
+            push(queue, place, *(Clip(name, cost, key) for _ in range(16 - len(place.entries))))
+        for entry in queue.take(0.0, size):
+            served[entry.job.name] += entry.job.audio_seconds
+    for tenant, own in enumerate(tenants):
+        audio = [served[f"{tenant}.{n}"] for n in range(len(own))]
+        assert max(audio) - min(audio) <= (size + 3) * 30.0
 
 
 @given(
@@ -764,7 +843,7 @@ def test_retry_after_and_predicted_start_come_from_measured_speed() -> None:
         waiting.open().submit(Clip("waits", 20.0))
     assert waiting.predicted_start_seconds() == 30.0
     with pytest.raises(Overloaded) as caught:
-        waiting.check()
+        waiting.check(Arrival())
     assert caught.value.retry_after == 15.0
 
 
@@ -779,13 +858,13 @@ def test_files_that_wait_for_their_next_window_count_as_those_that_wait_for_thei
     for _ in range(2):
         batch = scheduler._wait_for_batch()
         assert batch is not None
-        scheduler.check()
+        scheduler.check(Arrival())
         told.append(scheduler.load.waiting_requests)
         scheduler._executor.run(batch)
         told.append(scheduler.load.waiting_requests)
         if told[-1]:
             with pytest.raises(Overloaded, match="queue is full") as full:
-                scheduler.check()
+                scheduler.check(Arrival())
             assert full.value.retry_after == 15.0, "two take turns until one has had its third"
     assert told == [0, 2, 0, 0]
 
@@ -809,11 +888,11 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
 def test_requests_that_read_their_files_are_bounded_too_although_none_waits() -> None:
     scheduler = standing(3.0, max_requests=2, max_batch_size=3)
     for _ in range(5):
-        scheduler.check()
+        scheduler.check(Arrival())
         scheduler.open(Arrival(seconds=60.0)).started = True
     assert scheduler.load.waiting_requests == 0
     with pytest.raises(Overloaded, match="queue is full") as full:
-        scheduler.check()
+        scheduler.check(Arrival())
     assert full.value.retry_after == 18.0, "five take turns until one has had its second"
 
 
@@ -1000,15 +1079,15 @@ def test_nobody_is_taken_while_every_thread_is_stalled() -> None:
     hangs = lane.submit(Clip("hangs"))
     engine.entered.acquire()
     now[0] = 60.0
-    scheduler.check()
+    scheduler.check(Arrival())
     assert not lane.is_stalled
     now[0] = 61.0
     with pytest.raises(Overloaded, match="The model has stopped working"):
-        scheduler.check()
+        scheduler.check(Arrival())
     assert lane.is_stalled
     engine.gate.set()
     assert hangs.result(30) == "text of hangs"
-    scheduler.check()
+    scheduler.check(Arrival())
     scheduler.close()
 
 
@@ -1031,10 +1110,10 @@ def test_requests_are_taken_and_served_while_one_thread_of_two_is_stalled() -> N
     engine.entered.acquire()
     now[0] = 122.0
     with pytest.raises(Overloaded, match="The model has stopped working"):
-        scheduler.check()
+        scheduler.check(Arrival())
     held.set()
     assert [future.result(30) for future in hanging] == ["text of first", "text of second"]
-    scheduler.check()
+    scheduler.check(Arrival())
     scheduler.close()
 
 

@@ -21,7 +21,8 @@ Lanes = Sequence[Lane[Any, Any]]
 class Arrival:
     """A request that comes now."""
 
-    tenant: str = ""
+    tenant: str | None = ""
+    """None: not known yet, and nobody's of those who are here."""
     priority: Priority = "interactive"
     seconds: float = 0.0
     """Audio in it; 0 when that is not known yet."""
@@ -55,6 +56,13 @@ class Load:
             waiting_requests=sum(lane.is_waiting for lane in lanes),
             backlog_seconds=sum(lane.remaining_seconds for lane in lanes),
         )
+
+
+def waiting_before(arrival: Arrival, lanes: Lanes, now: float) -> int:
+    """Requests that wait, and are of no lower class than the arrival's, as the classes have aged."""
+    ranks = class_ranks((lane.place for lane in lanes), now)
+    own = ranks.get(arrival.rank, arrival.rank)
+    return sum(lane.is_waiting and ranks[lane.place.rank] <= own for lane in lanes)
 
 
 def seconds_before(arrival: Arrival, lanes: Lanes, speed: Speed, now: float) -> float:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Generic
 
 from ..errors import Overloaded, ServiceError
-from .admission import Arrival, Bounds, Load, seconds_before
+from .admission import Arrival, Bounds, Load, seconds_before, waiting_before
 from .executor import Executor
 from .lane import Lane, R
 from .queue import Entry, FairQueue, J
@@ -27,8 +27,9 @@ LOOK_AGAIN_SECONDS = 30.0
 
 A balancer that asks /readyz sends it no request that would show it.
 """
-ANYONE = Arrival()
-"""A request of which nothing is known yet."""
+ANYONE = Arrival(tenant=None)
+"""A request of which nothing is known yet: what it is refused for, every other one would be too."""
+DEFAULT = Arrival()
 
 
 class SchedulerDied(ServiceError):
@@ -130,7 +131,7 @@ class Scheduler(Generic[J, R]):
         with self._lock:
             return Load.of(self._lanes.values())
 
-    def predicted_start_seconds(self, arrival: Arrival = ANYONE) -> float:
+    def predicted_start_seconds(self, arrival: Arrival = DEFAULT) -> float:
         """When the first window of a request that came now would be started.
 
         Everybody whose turn it is has one window before it; a long file's rest has not.
@@ -139,6 +140,11 @@ class Scheduler(Generic[J, R]):
         with self._lock:
             return seconds_before(first, [*self._lanes.values()], self.speed, self._clock())
 
+    def waiting_before(self, arrival: Arrival) -> int:
+        """How many wait that may be served before a request that came now."""
+        with self._lock:
+            return waiting_before(arrival, [*self._lanes.values()], self._clock())
+
     def check(self, arrival: Arrival = ANYONE) -> None:
         """Raise Overloaded if such a request would not be admitted now; see open."""
         with self._lock:
@@ -146,7 +152,7 @@ class Scheduler(Generic[J, R]):
         if refused is not None:
             raise self._told(*refused)
 
-    def open(self, arrival: Arrival = ANYONE) -> Lane[J, R]:
+    def open(self, arrival: Arrival = DEFAULT) -> Lane[J, R]:
         """Admit a request.
 
         Raises Overloaded, with the seconds after which to come again, when the queue is full or the
@@ -155,7 +161,7 @@ class Scheduler(Generic[J, R]):
         with self._lock:
             refused = self._refusal(arrival)
             if refused is None:
-                place = self._queue.open(arrival.tenant, arrival.priority)
+                place = self._queue.open(arrival.tenant or "", arrival.priority)
                 lane = Lane(self, place, arrival.seconds)
                 self._lanes[place.number] = lane
                 return lane

@@ -1,13 +1,14 @@
 """Who is next: priority classes with ageing, fair between tenants and requests, slow start in a file.
 
-Fairness is self-clocked fair queueing (Golestani 1994) on two levels: each tenant, and each request
-inside a tenant, carries a tag, the audio seconds served so far; whose tag would be smallest after its
-next window is next, and whoever arrives anew starts where the clock stands, at the largest tag served.
-So a short clip passes between the windows of a long file, many short clips do not starve it, and
-nobody saves up credit by being idle, or by having only less urgent work. Pure: the caller holds the lock.
+Inside a class fairness is self-clocked fair queueing (Golestani 1994) on two levels: each tenant, and
+each request inside a tenant, carries a tag, the audio seconds served so far; whose tag would be smallest
+after its next window is next, and whoever arrives anew starts where the class' clock stands, at the
+largest tag served. So a short clip passes between the windows of a long file, many short clips do not
+starve it, and nobody saves up credit by being idle. Pure: the caller holds the lock.
 """
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from concurrent.futures import Future
@@ -17,6 +18,8 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 Priority = Literal["live", "interactive", "bulk"]
 RANKS: dict[str, int] = {"live": 0, "interactive": 1, "bulk": 2}
 
+AHEAD_SECONDS = 30.0
+"""Audio by which a request may be ahead of its tenant's others, because it fits batches that they do not."""
 AGEING_SECONDS = 30.0
 """A class that has waited this long for a window counts as one higher, and so on, so that none starves."""
 
@@ -72,6 +75,11 @@ class Place(Generic[J]):
     waiting_since: float = 0.0
     entries: deque[Entry[J]] = field(default_factory=deque)
 
+    @property
+    def account(self) -> tuple[str, int]:
+        """Of its tenant, in its class."""
+        return self.tenant, self.rank
+
     def rank_at(self, now: float) -> int:
         """Its class, 0 the most urgent, as it has aged while a window waits."""
         if not self.entries:
@@ -93,7 +101,7 @@ def class_ranks(places: Iterable[Place[Any]], now: float) -> dict[int, int]:
 
 @dataclass(slots=True, eq=False)
 class Account(Generic[J]):
-    """What a tenant has been served; `clock` is the tag that its lanes have reached."""
+    """What a tenant has been served in one class; `clock` is the tag that its requests have reached."""
 
     tag: float
     clock: float = 0.0
@@ -104,14 +112,14 @@ class FairQueue(Generic[J]):
     """Waiting windows of all requests; see the module for the order."""
 
     def __init__(self) -> None:
-        self._accounts: dict[str, Account[J]] = {}
-        self._clock = 0.0
+        self._accounts: dict[tuple[str, int], Account[J]] = {}
+        self._clocks = dict.fromkeys(RANKS.values(), 0.0)
         self._numbers = itertools.count()
 
     def open(self, tenant: str, priority: Priority) -> Place[J]:
         """A new place, empty at first."""
         place: Place[J] = Place(tenant, RANKS[priority], next(self._numbers))
-        account = self._accounts.setdefault(tenant, Account(self._clock))
+        account = self._accounts.setdefault(place.account, Account(self._clocks[place.rank]))
         account.places.add(place)
         return place
 
@@ -119,19 +127,18 @@ class FairQueue(Generic[J]):
         """Give up a place; its windows that have not started are handed back."""
         dropped = list(place.entries)
         place.entries.clear()
-        account = self._accounts[place.tenant]
+        account = self._accounts[place.account]
         account.places.discard(place)
         if not account.places:  # nothing is lost: whoever comes back starts at the clock anyway
-            del self._accounts[place.tenant]
+            del self._accounts[place.account]
         return dropped
 
     def push(self, entry: Entry[J], now: float, *, urgent: bool = False) -> None:
         """Add a window at the end of its place, or in front of it when it is `urgent`."""
         place = entry.place
-        account = self._accounts[place.tenant]
-        # What waits in a lower class waits for others, and earns no credit for a higher one.
-        if not any(other.entries for other in account.places if other.rank <= place.rank):
-            account.tag = max(account.tag, self._clock)
+        account = self._accounts[place.account]
+        if not any(other.entries for other in account.places):
+            account.tag = max(account.tag, self._clocks[place.rank])
         if not place.entries:
             place.tag = max(place.tag, account.clock)
             place.waiting_since = now
@@ -164,36 +171,46 @@ class FairQueue(Generic[J]):
         if not candidates:
             return None
         ranks = class_ranks((entry.place for entry in candidates), now)
-        top = min(ranks.values())
+        # A class that has aged into another one goes before it; then it waits anew.
+        top = min(ranks, key=lambda rank: (ranks[rank], -rank))
         best: dict[str, Entry[J]] = {}
         for entry in candidates:
             tenant = entry.place.tenant
-            if ranks[entry.place.rank] == top and (
+            if entry.place.rank == top and (
                 tenant not in best or _turn(entry) < _turn(best[tenant])
             ):
                 best[tenant] = entry
 
         def tenants_turn(entry: Entry[J]) -> tuple[float, int, int]:
-            tag = self._accounts[entry.place.tenant].tag + entry.job.audio_seconds
+            tag = self._accounts[entry.place.account].tag + entry.job.audio_seconds
             return tag, entry.place.batches, entry.place.number
 
         return min(best.values(), key=tenants_turn)
 
     def _candidates(self, batch: list[Entry[J]]) -> Iterator[Entry[J]]:
-        """The first window of each request that may still join the batch."""
+        """The first window of each request that may still join the batch.
+
+        A tenant pays for what fills batches, and would never begin one of its own if its requests that fit
+        went on and on before those that do not.
+        """
         for account in self._accounts.values():
+            fitting: list[Entry[J]] = []
+            most = math.inf
             for place in account.places:
-                taken = sum(entry.place is place for entry in batch)
-                if place.entries and taken < 2 ** min(place.batches, 16):
-                    fits = (e for e in place.entries if not batch or e.job.key == batch[0].job.key)
-                    if (first := next(fits, None)) is not None:
-                        yield first
+                fits = (e for e in place.entries if not batch or e.job.key == batch[0].job.key)
+                if (first := next(fits, None)) is not None:
+                    taken = sum(entry.place is place for entry in batch)
+                    if taken < 2 ** min(place.batches, 16):
+                        fitting.append(first)
+                elif place.entries:
+                    most = min(most, place.tag + AHEAD_SECONDS)
+            yield from (entry for entry in fitting if entry.place.tag <= most)
 
     def _charge(self, entry: Entry[J], now: float, *, is_turn: bool) -> None:
         place, cost = entry.place, entry.job.audio_seconds
-        account = self._accounts[place.tenant]
+        account = self._accounts[place.account]
         account.tag += cost
-        self._clock = max(self._clock, account.tag)
+        self._clocks[place.rank] = max(self._clocks[place.rank], account.tag)
         place.tag += cost
         account.clock = max(account.clock, place.tag)
         place.waiting_since = now

@@ -77,10 +77,10 @@ class Transcriber:
             station, plan = self._prepared(model, upload.options, age=upload.age)
             async with self._openings:
                 await reading.open()
-            position = station.scheduler.load.waiting_requests
             seconds = self._likely_seconds(upload, reading)
             in_turn = plan.conditioned or not plan.vad
             arrival = _arrival(upload.options, seconds, in_turn=in_turn, age=upload.age)
+            position = station.scheduler.waiting_before(arrival)
             predicted = station.scheduler.predicted_start_seconds(arrival)
             with station.scheduler.open(arrival) as lane:
                 yield Started(

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from faster_whisper.audio import decode_audio
 from house import DATA
 from scripted import Scripted, aligned
 from worker.audio import Samples
-from worker.decoding.attempt import Outcome
+from worker.decoding.attempt import Attempt, Outcome
 from worker.decoding.language import HeardLanguage
 from worker.decoding.listener import Listener, Sound
 from worker.decoding.passage import Context, Source, transcribe_passage
@@ -450,15 +451,21 @@ def test_the_prompt_goes_to_every_look_at_a_window_cut_by_the_vad_and_to_the_fir
     assert listener.told == [prompt, prompt, prompt if is_told_again else []]
 
 
-def test_a_prompt_waits_for_the_first_text_that_is_taken(station: Station) -> None:
-    """As in the reference, a look that only passes over a silence before invented text tells nothing."""
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_a_prompt_waits_for_the_first_text_that_is_taken(
+    station: Station, conditioned: bool
+) -> None:
+    """As in the reference, a look that only passes over a silence before invented text tells nothing.
+
+    Nor does it make forget what was said, whatever temperature the text has needed.
+    """
     vocabulary = station.vocabulary
     plan = make_plan(
         Options(
             language="en",
             prompt="Vienna",
             vad_filter=False,
-            condition_on_previous_text=False,
+            condition_on_previous_text=conditioned,
             word_timestamps=True,
             hallucination_silence_threshold=2.0,
         ),
@@ -473,17 +480,18 @@ def test_a_prompt_waits_for_the_first_text_that_is_taken(station: Station) -> No
         aligned(tokens, [0, 25, 50], vocabulary.eot),
     ]
     zero = vocabulary.timestamp_begin
-    coming = iter(alignments)
+    coming, temperatures = iter(alignments), iter([0.6, 0.0, 0.0])
+    said = (zero, *tokens, zero + 500)
     listener: Any = Noting(
         vocabulary,
-        lambda sound: Outcome(tokens=(zero, *tokens, zero + 500), alignment=next(coming)),
+        lambda sound: Outcome(tokens=said, alignment=next(coming), temperature=next(temperatures)),
     )
     source = FileSource(iter_blocks(43))
 
     assert texts(source, listener, plan, *plan.prompt) == [" Yes no", " Yes no"]
     assert listener.asked == [(0, 3000), (300, 3000), (3300, 1000)]
     prompt = vocabulary.encode(" Vienna")
-    assert listener.told == [prompt, prompt, []]
+    assert listener.told == [prompt, prompt, [*prompt, *said] if conditioned else []]
 
 
 def iter_blocks(seconds: int) -> Callable[[], Awaitable[Samples | None]]:
@@ -599,6 +607,30 @@ def test_the_rest_of_a_window_is_in_the_language_of_the_window(station: Station)
 
     assert asyncio.run(hear()) == {"de"}
     assert plans == [(None, True), ("de", False), ("de", False)]
+
+
+def test_a_window_without_text_is_in_no_language_that_could_be_refused(station: Station) -> None:
+    """It is no silence by Whisper's rule, and the language that a model hears in it is a guess."""
+    vocabulary, step = station.vocabulary, station.step
+    heard = iter([("en", (*vocabulary.encode(" Hello there."), vocabulary.timestamp_begin + 1500)),
+                  ("la", ())])  # fmt: skip
+
+    class Guessing:
+        def submit(self, job: Attempt, *, urgent: bool = False) -> Future[Outcome]:
+            code, said = next(heard)
+            future = Future[Outcome]()
+            tokens = (vocabulary.timestamp_begin, *said)
+            future.set_result(Outcome(tokens=tokens, languages={code: 0.3}, no_speech_prob=0.5))
+            return future
+
+    options = Options(
+        multilingual=True, languages=["en"], on_other_language="reject", vad_filter=False
+    )
+    plan = make_plan(options, Settings(whisper_models=["micro"]), vocabulary, "cpu")
+    lane: Any = Guessing()
+    listener = Listener(lane, step, "test")
+    assert texts(FileSource(iter_blocks(60)), listener, plan) == [" Hello there."]
+    assert next(heard, None) is None
 
 
 @pytest.mark.parametrize("doubtful", ["flag", "drop"])

@@ -97,6 +97,17 @@ def language_of(transcriber: Transcriber, asked: Upload) -> DetectedLanguage:
 # --- events -------------------------------------------------------------------------------------
 
 
+def test_no_more_is_ever_done_than_there_is(transcriber: Transcriber) -> None:
+    """9.836 s end inside a frame, of 10 ms."""
+    told = events(transcriber, "short/en-3.wav", vad_filter=False)
+    done = [event.audio_seconds_done for event in told if isinstance(event, Progress)]
+    finished = told[-1]
+    assert isinstance(finished, Finished)
+    assert done == sorted(done)
+    assert done[-1] == pytest.approx(finished.duration, abs=0.01)
+    assert done[-1] <= finished.duration
+
+
 def test_the_story_starts_once_and_ends_once_and_adds_up(transcriber: Transcriber) -> None:
     told = events(transcriber, "short/en-3.wav")
     assert isinstance(told[0], Started)

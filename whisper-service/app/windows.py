@@ -156,9 +156,12 @@ class WindowCutter:
             if is_complete and total <= LONGEST:
                 end = pieces[-1].end
             elif is_complete and total <= LONGEST + TAIL:
-                end = _cut(pieces, speech, self._levels, total - LONGEST, total // 2, is_last=True)
+                end = _position(pieces, LONGEST)
+                if _before(speech, pieces[-1].end) != _before(speech, end):
+                    bounds = total - LONGEST, total // 2, total - TAIL
+                    end = _cut(pieces, speech, self._levels, *bounds)
             else:
-                end = _cut(pieces, speech, self._levels, LEAST, FULL_ENOUGH)
+                end = _cut(pieces, speech, self._levels, LEAST, FULL_ENOUGH, LONGEST)
             if said := _before(speech, end):  # a pause that is as long as a window says nothing
                 yield self._window(_before(pieces, end), said)
             self._kept.forget(end)
@@ -225,24 +228,17 @@ def _cut(
     levels: Levels,
     least: int,
     enough: int,
-    *,
-    is_last: bool = False,
+    most: int,
 ) -> int:
-    """Return where to end a window that holds at least `least` samples of `pieces`.
+    """Return where to end a window that holds `least` to `most` samples of `pieces`.
 
-    The longest pause after `enough`, else the longest after `least`, else the least speech. With
-    `is_last` the next window is the last one, and the silence behind all speech is no pause, since that
-    window would hold nothing else.
+    The longest pause after `enough`, else the longest after `least`, else the least speech.
     """
-    end = _position(pieces, LONGEST)
+    end = _position(pieces, most)
     # What is before all speech is no pause: a window of it would hold nothing else.
     borders = [*_before(speech, end), Span(end, end)]
     if len(borders) == 1:
         borders.insert(0, Span(0, pieces[0].start))
-    said = _before(speech, pieces[-1].end)  # what comes behind the pieces may be known or not yet
-    if is_last and said and said[-1].end <= end:
-        borders.pop()
-        end = said[-1].end
     for lowest in (_position(pieces, enough), _position(pieces, least)):
         pauses = [
             Span(max(before.end, lowest), after.start)

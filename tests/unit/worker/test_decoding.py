@@ -1,5 +1,7 @@
 """The pure parts of decoding: ladder, timestamps, words, sentences, languages, doubts."""
 
+import math
+
 import pytest
 from house import ROOT
 from hypothesis import given
@@ -350,6 +352,19 @@ def test_an_english_only_model_hears_english_whatever_is_expected() -> None:
 
 
 # --- doubts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("logprob", "no_speech", "expected"),
+    [(-1.2, 0.7, True), (-1.2, 0.5, False), (-0.2, 0.7, False), (math.nan, 0.7, True)],
+)
+def test_a_window_is_silence_if_probably_nobody_speaks_and_its_text_is_unlikely(
+    logprob: float, no_speech: float, expected: bool
+) -> None:
+    """The mean over no token is no number."""
+    outcome = Outcome(avg_logprob=logprob, no_speech_prob=no_speech)
+    assert outcome.is_silence(THRESHOLDS) is expected
+
 
 GOOD = Outcome(avg_logprob=-0.3, compression_ratio=1.2, no_speech_prob=0.1)
 

@@ -165,10 +165,34 @@ def test_the_last_window_is_not_a_scrap() -> None:
     assert borders(cut(levels)) == [(0.0, 17.2), (17.2, 30.8)]
 
 
-@pytest.mark.parametrize("pause", [0.3, 0.0])
-def test_the_last_window_is_not_the_silence_at_the_end(pause: float) -> None:
-    windows = cut(levels_of((0.9, 12), (0, pause), (0.9, 16.4), (0, 1.9)))
-    assert [len(window.speech) > 0 for window in windows] == [True, True]
+@pytest.mark.parametrize(
+    "stretches",
+    [
+        ((0.9, 12), (0, 0.3), (0.9, 16.4), (0, 1.9)),
+        ((0.9, 28.4), (0, 1.9)),
+        ((0.9, 28), (0, 0.5), (0.9, 0.2), (0, 1.8)),
+        ((0.9, 29), (0, 1.9)),
+    ],
+)
+def test_what_is_said_within_30_s_is_one_window_however_long_the_silence_behind_it(
+    stretches: tuple[tuple[float, float], ...],
+) -> None:
+    [window] = cut(levels_of(*stretches))
+    said = sum(seconds for _, seconds in stretches[:-1])
+    assert window.speech[-1].end / SAMPLE_RATE == pytest.approx(said, abs=0.05)
+    assert window.duration <= 30
+
+
+def test_the_last_window_is_no_scrap_behind_a_long_pause() -> None:
+    levels = levels_of((0.9, 20), (0, 0.2), (0.9, 9), (0, 1.2), (0.9, 1.2))
+    assert borders(cut(levels)) == [(0.0, 20.1), (20.1, 31.6)]
+
+
+def test_a_pause_before_the_last_window_leaves_it_five_seconds() -> None:
+    levels = levels_of((0.9, 31))
+    [(_, end), last] = borders(cut(levels))
+    assert last[1] - last[0] >= 5
+    assert end <= 26
 
 
 @pytest.mark.parametrize(

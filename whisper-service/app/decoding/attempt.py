@@ -144,5 +144,6 @@ class Outcome:
     def is_silence(self, thresholds: Thresholds) -> bool:
         """Whether Whisper takes the window for silence: unlikely text and probably no speech."""
         return (
-            self.no_speech_prob > thresholds.no_speech and self.avg_logprob <= thresholds.log_prob
+            self.no_speech_prob > thresholds.no_speech
+            and not self.avg_logprob > thresholds.log_prob  # of no token at all it is not a number
         )

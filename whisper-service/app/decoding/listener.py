@@ -99,7 +99,8 @@ class Listener:
             on_language=self._teller(),
         )
         outcome = await self._climb(attempt, plan)
-        if attempt.detect and not outcome.is_silence(plan.thresholds):
+        has_text = any(token < vocabulary.eot for token in outcome.tokens)
+        if attempt.detect and has_text and not outcome.is_silence(plan.thresholds):
             # Refused here and not in the batch, where others wait for their windows.
             language_heard = choose_language([outcome.languages], options)
             outcome = replace(outcome, language=language_heard)

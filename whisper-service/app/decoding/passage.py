@@ -116,7 +116,8 @@ async def transcribe_passage(
         if split.has_unfinished or taken.has_left_out:
             heard = seek
         said = list(look.said(taken.drafts))
-        _remember(context, said, plan, outcome)
+        if not taken.is_silence:
+            _remember(context, said, plan, outcome)
         yield said, seek
 
 
@@ -161,6 +162,8 @@ class _Taken:
     """When the last word ends, in seconds of the passage."""
     has_left_out: bool = False
     """Whether text was left out as invented."""
+    is_silence: bool = False
+    """Whether only a silence was passed over, before text that is heard again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +204,10 @@ class _Look:
         has_left_out = False
         threshold = self.plan.options.hallucination_silence_threshold
         if threshold is not None and self.plan.options.word_timestamps:
-            drafts, skipped = self._without_invented(threshold, last_speech)
+            drafts = self._judged()
+            if (begin := self._behind_silence(drafts, threshold)) is not None:
+                return _Taken([], begin, last_speech, has_left_out=True, is_silence=True)
+            drafts, skipped = self._without_invented(drafts, threshold, last_speech)
             if skipped is not None:
                 next_seek, has_left_out = skipped, True
         last_speech = _last_word_end(drafts) or last_speech
@@ -248,24 +254,32 @@ class _Look:
             goes_on = vad and in_order and has_text and rest > UNHEARD_FRAMES
         return frame if goes_on else self.split.next_seek
 
+    def _judged(self) -> list[Draft]:
+        """What is judged whether it is invented: text without timestamp tokens, one draft, by sentences."""
+        if self.plan.timestamps:
+            return self.split.drafts
+        return split_sentences(self.split.drafts, self.listener.vocabulary.timestamp_begin)
+
+    def _behind_silence(self, drafts: Sequence[Draft], threshold: float) -> int | None:
+        """Where to hear a window again that begins with silence, and then with what looks invented."""
+        begin = self.sound.seek / FRAMES_PER_SECOND
+        first = next((draft for draft in drafts if draft.words), None)
+        if first is None or not is_anomalous(first) or first.start - begin <= threshold:
+            return None
+        return self.sound.seek + max(1, round((first.start - begin) * FRAMES_PER_SECOND))
+
     def _without_invented(
-        self, threshold: float, last_speech: float
+        self, drafts: list[Draft], threshold: float, last_speech: float
     ) -> tuple[list[Draft], int | None]:
         """Leave out what looks invented and stands in silence; also where to go on then.
 
-        Text without timestamp tokens is one draft, so it is judged sentence by sentence, and a window
-        cut by the VAD ends in silence wherever it ends; but it does not begin where the file does.
+        A window cut by the VAD ends in silence wherever it ends; but it does not begin where the file does.
         """
-        drafts, frames = self.split.drafts, FULL_FRAMES
-        if not self.plan.timestamps:
-            drafts = split_sentences(drafts, self.listener.vocabulary.timestamp_begin)
+        frames = FULL_FRAMES
         if self.plan.vad or not self.plan.timestamps:
             frames = self.sound.frames
-        seek, begin = self.sound.seek, self.sound.seek / FRAMES_PER_SECOND
+        begin = self.sound.seek / FRAMES_PER_SECOND
         window_end = begin + frames / FRAMES_PER_SECOND
-        first = next((draft for draft in drafts if draft.words), None)
-        if first is not None and is_anomalous(first) and first.start - begin > threshold:
-            return [], seek + max(1, round((first.start - begin) * FRAMES_PER_SECOND))
         spoken_until = last_speech
         for n, draft in enumerate(drafts):
             if not draft.words:

@@ -94,7 +94,9 @@ class Story:
                         coming = self._likely_seconds() - self._work.reading.seconds
                         self._work.lane.expect(coming)
                         if done is not None:
-                            self._done_seconds = max(self._done_seconds, done.until)
+                            # A passage ends with a whole frame, of which a part may be audio.
+                            until = min(done.until, self._work.reading.seconds)
+                            self._done_seconds = max(self._done_seconds, until)
                             for segment in self._segments_of(done):
                                 yield segment
                         elif self._work.lane.is_stalled:

@@ -73,7 +73,7 @@ def main() -> int:
     stop = StopSignal()
     services: list[Service] = []
     try:
-        env = environment({**dotenv_values(ROOT / ".env"), **os.environ})
+        env = environment({**read_dotenv(ROOT / ".env"), **os.environ})
         services.append(_start("worker", ROOT / "whisper-service", env))
         services.append(_start("gateway", ROOT / "api-gateway", env))
         base = base_url(env)
@@ -89,16 +89,23 @@ def main() -> int:
     return 0
 
 
-def environment(given: Mapping[str, str | None]) -> dict[str, str]:
+def read_dotenv(file: Path) -> dict[str, str]:
+    """What a `.env` sets; no `$` in it means anything here, as none in single quotes does to compose.
+
+    A name alone sets nothing: with an empty key everybody would be let in.
+    """
+    values = dotenv_values(file, interpolate=False)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
     """The services' environment: what is given, and where that says nothing, what suits one machine.
 
     Raises CannotRun when a port is not one or is in use, or when an address is not this machine's.
     """
     env = {name: value for name, value in given.items() if value}
     if "API_KEY" in given:
-        env["API_KEY"] = (
-            given["API_KEY"] or ""
-        )  # empty turns authentication off: not the same as unset
+        env["API_KEY"] = given["API_KEY"]  # empty turns authentication off: not the same as unset
     env.setdefault("WHISPER_MODELS", "micro")
     env.setdefault("SERVICE_HOST", "127.0.0.1")  # the gateway is the only entry
     if "WORKER_TOKEN" not in given:

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import requests
 from house import DATA
 from model_hub import COMMIT, MICRO, Hub, cached_files, model_hub
 from processes import PATIENCE, Service, free_port, service, until
+from worker.hub import LEFT_AFTER_SECONDS
 
 SENTENCE = "It is on the first floor."
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
@@ -96,17 +98,29 @@ def test_health_shows_how_far_a_download_is_and_requests_are_told_to_wait(tmp_pa
             assert text_of(worker, "org/padded") == SENTENCE
 
 
-def test_a_download_that_was_cut_off_is_taken_up_again(tmp_path: Path) -> None:
+def test_a_download_that_was_cut_off_is_begun_anew_and_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    def left() -> list[Path]:
+        return [*(tmp_path / "cache").rglob("*.incomplete")]
+
     with model_hub() as hub:
         hub.held_file = "model.bin"
         settings = hub_settings(hub.url, tmp_path / "cache")
         with service("worker", tmp_path / "first.log", ready="/livez", **settings) as worker:
             until(lambda: _asked_for(hub, "model.bin"), "the download had begun")
+            until(lambda: bool(left()), "a part was on the disk")
             worker.process.kill()
             worker.process.wait()
+        [part] = left()
+        hours_ago = time.time() - 2 * LEFT_AFTER_SECONDS
+        os.utime(part, (hours_ago, hours_ago))
+        others = part.with_name("another-workers.incomplete")
+        others.write_bytes(b"growing")
         hub.may_finish.set()
         with service("worker", tmp_path / "second.log", **settings) as worker:
             assert text_of(worker, "org/micro") == SENTENCE
+    assert left() == [others]
 
 
 def test_a_download_that_another_program_did_not_finish_is_finished(tmp_path: Path) -> None:

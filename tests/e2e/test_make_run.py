@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -139,6 +140,18 @@ def test_the_worker_is_the_gateways_alone_unless_somebody_says_otherwise(
     assert first != second
     assert serve.environment(ports | {"WORKER_TOKEN": "mine"})["WORKER_TOKEN"] == "mine"
     assert "WORKER_TOKEN" not in serve.environment(ports | {"WORKER_TOKEN": ""})
+
+
+def test_a_dotenv_is_read_as_compose_reads_single_quotes_and_a_name_alone_opens_nothing(
+    serve: ModuleType, tmp_path: Path
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("API_KEY\nWORKER_TOKEN='pa${X}ss$HOME'\nWHISPER_MODELS=micro\n")
+    given = serve.read_dotenv(file)
+    assert given == {"WORKER_TOKEN": "pa${X}ss$HOME", "WHISPER_MODELS": "micro"}
+    assert "API_KEY" not in serve.environment(
+        given | {"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0"}
+    )
 
 
 def test_what_is_not_given_suits_one_machine_and_the_shipped_model(serve: ModuleType) -> None:

@@ -2,7 +2,9 @@
 
 import errno
 import logging
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import ctranslate2
 from faster_whisper.utils import _MODELS as HUB_IDS
 from httpx2 import HTTPError
 from huggingface_hub import snapshot_download
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -18,12 +21,16 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).parent.parent / "models"
 FILES = ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"]
+
+LEFT_AFTER_SECONDS = 3600
+"""A part of a download that has not grown for so long belongs to nobody any more."""
 
 Report = Callable[[float | None], None]
 """Told the share of bytes that have been fetched, 0 to 1, or None while it is not known."""
@@ -95,13 +102,14 @@ def _fetch(
         raise ModelUnobtainable(
             f"{repository} is not in the cache and WHISPER_OFFLINE forbids to fetch it"
         )
+    _delete_leftovers(repository, cache_dir)
     told = _bytes_to_fetch(wanted)
     total = told or 0
     log.info("fetching %s: %d MB", repository, total / 1e6)
     try:
         bar = _progress_bar(repository, total, report)
         fetched = Path(snapshot_download(**wanted, tqdm_class=bar))
-    except (OSError, HTTPError) as exc:
+    except (OSError, HTTPError, RuntimeError) as exc:  # the last is hf_xet's, for all that fails
         error = _answered(exc)
         kind = HubFailed if _may_pass(error) else ModelUnobtainable
         raise kind(_sentence(repository, revision, error)) from exc
@@ -109,6 +117,18 @@ def _fetch(
         # Where the hub is silent, a part that another program has left in the cache is given.
         raise HubFailed(f"{repository} could not be fetched: the hub cannot be reached")
     return fetched
+
+
+def _delete_leftovers(repository: str, cache_dir: Path | None) -> None:
+    """Delete what downloads have left that were killed: no later one takes it up.
+
+    Where several workers share a cache, one that is still running writes to its part all the time.
+    """
+    folder = repo_folder_name(repo_id=repository, repo_type="model")
+    for part in (Path(cache_dir or HF_HUB_CACHE) / folder / "blobs").glob("*.incomplete"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > LEFT_AFTER_SECONDS:
+                part.unlink()
 
 
 def _answered(error: Exception) -> Exception:

@@ -1,9 +1,14 @@
 """Which repository of the hub a configured name stands for."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from house import ROOT
+from huggingface_hub.errors import LocalEntryNotFoundError
 from worker import hub
 
 MICRO = ROOT / "whisper-service" / "models" / "micro"
@@ -41,6 +46,39 @@ def test_a_name_stands_for_a_repository_and_a_revision(
     monkeypatch.setattr(hub, "snapshot_download", cached)
     found = hub.find_model(name, ALIASES, offline=True, cache_dir=None, report=lambda share: None)
     assert (found, asked) == (MICRO, [(repository, revision)])
+
+
+def test_what_the_client_for_xet_storage_fails_with_may_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It knows RuntimeError alone."""
+
+    def failing(*, local_files_only: bool = False, dry_run: bool = False, **_: Any) -> list[Any]:
+        if local_files_only:
+            raise LocalEntryNotFoundError("not here")
+        if dry_run:
+            return []
+        raise RuntimeError("CAS Client Error: error sending request")
+
+    monkeypatch.setattr(hub, "snapshot_download", failing)
+    with pytest.raises(hub.HubFailed, match=r"org/model could not be fetched: .* CAS Client Error"):
+        hub.find_model(
+            "org/model", {}, offline=False, cache_dir=tmp_path, report=lambda share: None
+        )
+
+
+def test_a_setting_that_compose_passes_on_as_empty_is_none() -> None:
+    code = "import os, app; print('SSL_CERT_FILE' in os.environ)"
+    for value, kept in (("", "False"), ("/etc/ca.pem", "True")):
+        told = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT / "whisper-service",
+            env=os.environ | {"SSL_CERT_FILE": value},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert told.stdout.strip() == kept
 
 
 @pytest.mark.parametrize("name", ["micro@v2", "here@v2"])

@@ -23,7 +23,14 @@ import ctranslate2
 import numpy as np
 
 from .config import with_own_config
-from .machine import keep_freed_memory, share_threads, usable_cpus, usable_devices
+from .machine import (
+    keep_freed_memory,
+    share_threads,
+    smaller_type,
+    usable_cpus,
+    usable_devices,
+    usable_memory,
+)
 from .mel import FULL_FRAMES, Mel
 from .settings import Settings
 from .shape import read_shape
@@ -43,6 +50,8 @@ CUDA_BATCH = 16
 CUDA_BATCH_LARGE = 8
 """For decoders of more than LARGE_DECODER layers, whose caches take 0.25 GB for each window."""
 LARGE_DECODER = 24
+MEMORY_SHARE = 0.25
+"""Of a CPU's memory, for the windows of all batches; beside them there are weights, uploads and others."""
 
 
 class EngineError(Exception):
@@ -63,22 +72,28 @@ class Engine:
         self.shape = read_shape(directory / "model.bin")
         self._stand_in = with_own_config(name, directory, self.shape)
         self.directory = Path(self._stand_in.name) if self._stand_in else directory
+        self._whisper: Any = None
         self._load(settings)
 
     def _load(self, settings: Settings) -> None:
         """Load onto the best device that runs it, in the best type there."""
         candidates = usable_devices(settings)
-        for number, (device, kind) in enumerate(candidates, 1):
+        while True:
+            device, kind = candidates.pop(0)
             try:
                 self._load_onto(device, kind, settings)
                 return
-            except (RuntimeError, ValueError, OutOfMemory) as exc:
-                # A full GPU is no reason for a slow service: who wants that says `cpu`.
-                is_last = number == len(candidates)
-                if is_last or (_is_full(exc) and candidates[number][0] != device):
+            except (RuntimeError, ValueError, OutOfMemory, MemoryError) as exc:
+                self._whisper = None  # the next one may need its memory
+                if _is_full(exc):
+                    # No reason for a slow service: who wants that says `cpu`.
+                    smaller = smaller_type(device, kind)
+                    is_chosen = settings.whisper_compute_type is not None
+                    candidates = [(device, smaller)] if smaller and not is_chosen else []
+                if not candidates:
                     raise EngineError(f"'{self.name}' could not be loaded: {exc}") from exc
-                text = "%s does not run on %s in %s (%s); trying the next"
-                log.warning(text, self.name, device, kind, exc)
+                text = "%s does not run on %s in %s (%s); trying %s in %s"
+                log.warning(text, self.name, device, kind, exc, *candidates[0])
 
     def _load_onto(self, device: str, kind: str, settings: Settings) -> None:
         """Load in one compute type, and run every call once."""
@@ -98,8 +113,8 @@ class Engine:
         )
         self.multilingual: bool = self._whisper.is_multilingual
         self.mels: int = self._whisper.n_mels
-        self.warm_up_seconds = self._warm_up()
         self.max_batch_size = settings.whisper_max_batch_size or self._usual_batch_size(threads)
+        self.warm_up_seconds = self._warm_up()
         log.info(
             "%s runs on %s in %s, %d x %d threads, at most %d windows in a batch",
             *(self.name, device, self._whisper.compute_type, self.workers, threads),
@@ -108,7 +123,11 @@ class Engine:
 
     def _usual_batch_size(self, threads: int) -> int:
         if self.device == "cpu":
-            return CPU_BATCH if threads > 1 else CPU_BATCH_ONE_THREAD
+            most = CPU_BATCH if threads > 1 else CPU_BATCH_ONE_THREAD
+            if self.shape is None:
+                return most
+            fitting = MEMORY_SHARE * usable_memory() / (self.workers * self.shape.window_bytes)
+            return max(1, min(most, int(fitting)))
         is_large = self.shape is not None and self.shape.decoder_layers > LARGE_DECODER
         return CUDA_BATCH_LARGE if is_large else CUDA_BATCH
 
@@ -116,23 +135,28 @@ class Engine:
         """Run every call on silence, and return the seconds that a warm pass takes.
 
         A missing cuBLAS, for one, appears first here; on CUDA the first pass compiles. It goes through all
-        workers at once, so that what they need they have before the first request.
+        workers at once, on a CPU with a full batch, so that what they need they have before the first
+        request, and memory does not grow with the load.
         """
+        windows = self.max_batch_size if self.device == "cpu" else 1
         with ThreadPoolExecutor(self.workers) as pool:
-            list(pool.map(lambda _: self.silent_pass(), range(self.workers)))
+            list(pool.map(lambda _: self.silent_pass(windows), range(self.workers)))
         began = clock()
         self.silent_pass()
         return clock() - began
 
-    def silent_pass(self) -> None:
-        """Run every call once, on silence; raises what the device raises."""
+    def silent_pass(self, windows: int = 1) -> None:
+        """Run every call once, on so many windows of silence; raises what the device raises."""
         silence = np.zeros((self.mels, FULL_FRAMES), np.float32)
         start = [50258, 50259, 50359] if self.multilingual else [50257]
-        view, _ = self.encode([silence], [None])
+        view, [known] = self.encode([silence], [None])
         if self.multilingual:
             self.detect_language(view)
+        if windows > 1:
+            view, _ = self.encode([silence] * windows, [known] * windows)
         most = len(start) + 8
-        [result] = self.generate(view, [start], beam_size=5, max_length=most, return_scores=True)
+        options = {"beam_size": 5, "max_length": most, "return_scores": True}
+        result, *_ = self.generate(view, [start] * windows, **options)
         if math.isnan(result.scores[0]):  # as some devices answer in float16
             raise RuntimeError("its numbers overflow")
         self.align(view, [0], start, [[*result.sequences_ids[0], 11][:1]], [FULL_FRAMES])

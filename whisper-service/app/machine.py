@@ -2,8 +2,10 @@
 
 import ctypes
 import importlib.util
+import math
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import ctranslate2
@@ -40,13 +42,26 @@ def usable_devices(settings: Settings) -> list[tuple[str, str]]:
             f"WHISPER_COMPUTE_TYPE {wanted} is not supported on {devices[0]}; "
             f"supported: {', '.join(sorted(supported[devices[0]]))}"
         )
-    best = {"cuda": ("float16", "float32"), "cpu": ("int8", "float32")}
     return [
         (name, kind)
         for name in devices
-        for kind in ([wanted] if wanted else best[name])
+        for kind in ([wanted] if wanted else _best_types(name, supported[name]))
         if kind in supported[name]
     ]
+
+
+def _best_types(device: str, supported: Collection[str]) -> tuple[str, ...]:
+    if device == "cpu":
+        return "int8", "float32"
+    if "float16" in supported:
+        return "float16", "float32"
+    return "int8_float32", "float32"  # on cards before Volta
+
+
+def smaller_type(device: str, kind: str) -> str | None:
+    """The compute type that takes half of the memory or less at the same precision of sums; None without one."""
+    smaller = f"int8_{kind}"
+    return smaller if smaller in ctranslate2.get_supported_compute_types(device) else None
 
 
 def _preload_cublas() -> None:
@@ -67,24 +82,41 @@ def usable_cpus(root: Path = Path("/")) -> int:
 
 
 def _cpu_quotas(root: Path) -> Iterator[int]:
-    """Whole processors that the cgroup of this process and each above it may use; see cgroups(7).
+    """Whole processors that the cgroup of this process and each above it may use."""
+    for folder, is_v1 in _cgroups(root, "cpu"):
+        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if is_v1 else ("cpu.max",)
+        found = " ".join(_text(folder / name) for name in names).split()
+        if len(found) == 2 and found[0] not in ("max", "-1"):  # both: no quota
+            yield int(found[0]) // int(found[1])
+
+
+def usable_memory(root: Path = Path("/")) -> float:
+    """Bytes that this process may use: the machine's, cut by the cgroups' limits; infinite where nothing tells."""
+    told = re.search(r"MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"))
+    limits = [int(told[1]) * 1024] if told else []
+    for folder, is_v1 in _cgroups(root, "memory"):
+        limit = _text(folder / ("memory.limit_in_bytes" if is_v1 else "memory.max")).strip()
+        if limit.isdecimal():
+            limits.append(int(limit))
+    return min(limits, default=math.inf)
+
+
+def _cgroups(root: Path, controller: str) -> Iterator[tuple[Path, bool]]:
+    """Folders of the cgroup of this process and each above it, and whether they are version 1's; see cgroups(7).
 
     A container may see its own group as the top one, and still be told the host's path to it: folders
     that are not there say nothing.
     """
     groups = _text(root / "proc/self/cgroup")
     for _, controllers, path in (line.split(":", 2) for line in groups.splitlines()):
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        top = root / "sys/fs/cgroup" / (controller if controllers else "")
         group = top / path.lstrip("/")
         for folder in (group, *group.parents):
             if not folder.is_relative_to(top):
                 break
-            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
-            found = " ".join(_text(folder / name) for name in names).split()
-            if len(found) == 2 and found[0] not in ("max", "-1"):  # both: no quota
-                yield int(found[0]) // int(found[1])
+            yield folder, bool(controllers)
 
 
 def _text(file: Path) -> str:

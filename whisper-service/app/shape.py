@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 FEATURES_OF_A_HEAD = 64  # in every Whisper
+ENCODER_POSITIONS = 1500  # of 20 ms
 _VERSIONS = range(4, 7)
 _LAYER = re.compile(r"(encoder|decoder)/layer_(\d+)/")
 
@@ -23,6 +24,13 @@ class Shape:
     decoder_layers: int
     heads: int
     """Of each decoder layer."""
+    tokens: int
+    """Rows of the decoder's table, one for each token."""
+
+    @property
+    def window_bytes(self) -> int:
+        """What a window takes in the decoder in float32: keys and values of the encoder's output, in each layer."""
+        return 2 * 4 * self.decoder_layers * ENCODER_POSITIONS * self.heads * FEATURES_OF_A_HEAD
 
     @property
     def is_cut_short(self) -> bool:
@@ -37,12 +45,13 @@ def read_shape(model: Path) -> Shape | None:
             sizes = _sizes(file)
     except (OSError, struct.error, UnicodeDecodeError):
         return None
-    width = sizes.get("decoder/embeddings/weight", [])
+    table = sizes.get("decoder/embeddings/weight", [])
     found = {(part, int(layer)) for name in sizes for part, layer in _LAYER.findall(name)}
     encoder, decoder = (sum(part == side for part, _ in found) for side in ("encoder", "decoder"))
-    if len(width) != 2 or not encoder or not decoder:
+    if len(table) != 2 or not encoder or not decoder:
         return None
-    return Shape(encoder, decoder, heads=width[1] // FEATURES_OF_A_HEAD)
+    tokens, width = table
+    return Shape(encoder, decoder, heads=width // FEATURES_OF_A_HEAD, tokens=tokens)
 
 
 def _sizes(file: BinaryIO) -> dict[str, list[int]]:

@@ -1,6 +1,7 @@
 """The pure parts of decoding: ladder, timestamps, words, sentences, languages, doubts."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 from house import ROOT
@@ -352,6 +353,18 @@ def test_an_english_only_model_hears_english_whatever_is_expected() -> None:
 
 
 # --- doubts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tokens", "fits"),
+    [(51865, True), (51872, True), (51866, False), (51864, False), (50364, False)],
+    ids=["its own", "filled up", "large-v3", "English alone", "too few"],
+)
+def test_another_models_tokenizer_is_refused(tokens: int, fits: bool) -> None:
+    """With it a model would be served whose every timestamp is another token."""
+    vocabulary = Vocabulary(ROOT / "whisper-service" / "models" / "micro", multilingual=True)
+    with nullcontext() if fits else pytest.raises(ValueError, match="is another model's: 51865"):
+        vocabulary.check_fits(tokens)
 
 
 @pytest.mark.parametrize(

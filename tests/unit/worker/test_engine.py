@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,10 @@ import ctranslate2
 import numpy as np
 import pytest
 from house import ROOT
+from worker import engine as module
 from worker.config import with_own_config
-from worker.engine import Engine, EngineError, OutOfMemory
+from worker.engine import Engine, EngineError, OutOfMemory, _view
+from worker.machine import usable_devices
 from worker.settings import Settings
 from worker.shape import Shape, read_shape
 
@@ -190,7 +193,7 @@ def test_a_model_gets_heads_of_its_own_where_its_config_names_others(
 def test_the_shape_of_a_model_is_read_and_that_of_another_file_is_not_known(
     tmp_path: Path,
 ) -> None:
-    assert read_shape(MICRO / "model.bin") == Shape(4, 4, heads=2)
+    assert read_shape(MICRO / "model.bin") == Shape(4, 4, heads=2, tokens=51865)
     assert read_shape(MICRO / "nothing.bin") is None
     assert read_shape(MICRO / "tokenizer.json") is None
     (tmp_path / "model.bin").write_bytes((MICRO / "model.bin").read_bytes()[:5000])
@@ -202,16 +205,22 @@ class Overflowing:
 
     is_multilingual, n_mels, model_is_loaded = False, 80, True
     works_in: tuple[str, ...] = ()
+    fits_in: tuple[str, ...] = ("float16", "int8_float16", "int8", "float32")
+    loaded: weakref.WeakSet[Any]
 
-    def __init__(self, path: str, *, compute_type: str, **_: Any) -> None:
-        self.compute_type = compute_type
+    def __init__(self, path: str, *, device: str, compute_type: str, **_: Any) -> None:
+        assert not self.loaded, "the model before it is still in memory"
+        if compute_type not in self.fits_in:
+            raise RuntimeError("CUDA failed with error out of memory")
+        self.loaded.add(self)
+        self.device, self.compute_type = device, compute_type
 
     def encode(self, features: Any) -> Any:
-        return SimpleNamespace(shape=[1, 1500, 8])
+        return _view(np.zeros((1, 1500, 8)))
 
-    def generate(self, encoded: Any, prompts: Any, **_: Any) -> list[Any]:
+    def generate(self, encoded: Any, prompts: list[Any], **_: Any) -> list[Any]:
         score = -0.5 if self.compute_type in self.works_in else math.nan
-        return [SimpleNamespace(sequences_ids=[[11]], scores=[score])]
+        return [SimpleNamespace(sequences_ids=[[11]], scores=[score]) for _ in prompts]
 
     def align(self, *_: Any) -> list[Any]:
         return [None]
@@ -233,6 +242,7 @@ def test_a_type_in_which_a_device_computes_no_numbers_is_not_served(
     expected: str | None,
 ) -> None:
     monkeypatch.setattr(Overflowing, "works_in", works_in)
+    monkeypatch.setattr(Overflowing, "loaded", weakref.WeakSet(), raising=False)
     monkeypatch.setattr(ctranslate2.models, "Whisper", Overflowing)
     settings = Settings(whisper_device="cpu", whisper_compute_type=chosen)
     if expected is None:
@@ -241,3 +251,75 @@ def test_a_type_in_which_a_device_computes_no_numbers_is_not_served(
     else:
         served: Any = Engine("base", Path("base"), settings)._whisper
         assert served.compute_type == expected
+
+
+@pytest.mark.parametrize(
+    ("fits_in", "works_in", "chosen", "expected"),
+    [
+        (("float16",), ("float16",), None, "float16"),
+        (("int8_float16",), ("int8_float16",), None, "int8_float16"),
+        (("int8_float16",), ("int8_float16",), "float16", None),
+        (("int8_float32",), ("int8_float32",), None, None),
+        (("float16", "int8_float32"), ("int8_float32",), None, "int8_float32"),
+        ((), (), None, None),
+    ],
+)
+def test_a_gpu_with_little_memory_gets_int8_and_one_that_overflows_float32(
+    monkeypatch: pytest.MonkeyPatch,
+    fits_in: tuple[str, ...],
+    works_in: tuple[str, ...],
+    chosen: str | None,
+    expected: str | None,
+) -> None:
+    """Full float32 after float16 that overflows is as good a reason for int8."""
+    types = {"float16", "float32", "int8", "int8_float16", "int8_float32"}
+    monkeypatch.setattr(Overflowing, "works_in", works_in)
+    monkeypatch.setattr(Overflowing, "fits_in", fits_in)
+    monkeypatch.setattr(Overflowing, "loaded", weakref.WeakSet(), raising=False)
+    monkeypatch.setattr(ctranslate2.models, "Whisper", Overflowing)
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda device: types)
+    settings = Settings(whisper_device="cuda", whisper_compute_type=chosen)
+    if expected is None:
+        with pytest.raises(EngineError, match="out of memory"):
+            Engine("base", Path("base"), settings)
+    else:
+        served: Any = Engine("base", Path("base"), settings)._whisper
+        assert (served.device, served.compute_type) == ("cuda", expected)
+
+
+def test_a_gpu_without_float16_gets_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    types = {"float32", "int8", "int8_float32"}
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda device: types)
+    found = usable_devices(Settings(whisper_device="cuda"))
+    assert found == [("cuda", "int8_float32"), ("cuda", "float32")]
+
+
+@pytest.mark.parametrize(
+    ("layers", "heads", "gigabytes", "expected"),
+    [(12, 12, 12, 4), (32, 20, 12, 3), (32, 20, 64, 4), (32, 20, 2, 1), (4, 2, 0.1, 2)],
+    ids=["small", "large-v3", "large-v3 with room", "large-v3 without", "micro with little"],
+)
+def test_the_windows_of_a_batch_on_a_cpu_fit_into_its_memory(
+    monkeypatch: pytest.MonkeyPatch, layers: int, heads: int, gigabytes: float, expected: int
+) -> None:
+    monkeypatch.setattr(module, "usable_memory", lambda: gigabytes * 1e9)
+    engine = object.__new__(Engine)
+    engine.device, engine.workers = "cpu", 2
+    engine.shape = Shape(layers, layers, heads, tokens=51865)
+    assert engine._usual_batch_size(threads=4) == expected
+
+
+def test_a_warm_up_on_a_cpu_goes_through_full_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    generate = Engine.generate
+
+    def noted(self: Engine, encoded: Any, prompts: list[list[int]], **options: Any) -> list[Any]:
+        asked.append((encoded.shape[0], len(prompts)))
+        return generate(self, encoded, prompts, **options)
+
+    monkeypatch.setattr(Engine, "generate", noted)
+    settings = Settings(whisper_device="cpu", whisper_workers=2, whisper_max_batch_size=3)
+    Engine("micro", MICRO, settings).close()
+    assert asked == [(3, 3), (3, 3), (1, 1)]

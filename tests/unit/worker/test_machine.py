@@ -1,10 +1,11 @@
 """How many processors a worker counts on, and how it shares them out."""
 
+import math
 import os
 from pathlib import Path
 
 import pytest
-from worker.machine import share_threads, usable_cpus
+from worker.machine import share_threads, usable_cpus, usable_memory
 
 V1 = "9:name=systemd:/\n3:cpuset:/\n2:cpu,cpuacct:{}\n"
 V2 = "0::{}\n"
@@ -63,6 +64,38 @@ def test_processors_are_those_of_the_affinity_and_of_the_smallest_quota_above(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert usable_cpus(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        (V2.format("/"), {}, 8 * 2**30),
+        (V2.format("/"), {"memory.max": "max"}, 8 * 2**30),
+        (
+            V2.format("/pod/service"),
+            {"pod/memory.max": "1000", "pod/service/memory.max": "5000"},
+            1000,
+        ),
+        ("4:memory:/docker/1\n", {"memory/docker/1/memory.limit_in_bytes": "7000"}, 7000),
+        ("4:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712"}, 8 * 2**30),
+    ],
+)
+def test_memory_is_the_machines_or_the_smallest_limit_above(
+    groups: str, files: dict[str, str], expected: int, tmp_path: Path
+) -> None:
+    told = {
+        "proc/self/cgroup": groups,
+        "proc/meminfo": "MemTotal:        8388608 kB\nMemFree: 1 kB",
+    }
+    told |= {f"sys/fs/cgroup/{name}": f"{text}\n" for name, text in files.items()}
+    for name, text in told.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert usable_memory(tmp_path) == expected
+
+
+def test_where_nothing_tells_of_memory_it_has_no_limit(tmp_path: Path) -> None:
+    assert usable_memory(tmp_path) == math.inf
 
 
 def test_without_proc_the_affinity_alone_counts(

@@ -23,6 +23,8 @@ class Station:
         self.engine = Engine(name, directory, settings)
         try:
             self.vocabulary = Vocabulary(directory, multilingual=self.engine.multilingual)
+            if self.engine.shape is not None:
+                self.vocabulary.check_fits(self.engine.shape.tokens)
         except ValueError as exc:
             self.engine.close()
             raise EngineError(f"'{name}' could not be loaded: {exc}") from exc

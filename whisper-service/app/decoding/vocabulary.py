@@ -13,6 +13,10 @@ from faster_whisper.transcribe import get_suppressed_tokens
 
 CONTEXT_TOKENS = 448
 """Positions of Whisper's decoder: prompt and text together."""
+TIMESTAMPS = 1501
+"""One for each 20 ms of 30 s; the last tokens of each Whisper."""
+WHISPERS_SIZES = {51864, 51865, 51866}
+"""English alone, multilingual, and large-v3 with its hundredth language."""
 PROMPT_TOKENS = CONTEXT_TOKENS // 2 - 1
 """How much of hotwords and previous text together is told to a window."""
 PREFIX_TOKENS = CONTEXT_TOKENS // 4
@@ -38,6 +42,18 @@ class Vocabulary:
         self.eot: int = plain.eot
         self.timestamp_begin: int = plain.timestamp_begin
         self.size: int = self._tokenizer.get_vocab_size()
+
+    def check_fits(self, tokens: int) -> None:
+        """Raise ValueError if a model with so many tokens cannot be one of this vocabulary.
+
+        Of large-v3 each token from `<|yue|>` on stands one place behind that of earlier models. A table may be
+        longer than the vocabulary, where somebody has added tokens or filled it up.
+        """
+        own = self.timestamp_begin + TIMESTAMPS
+        if tokens < own or tokens in WHISPERS_SIZES - {own}:
+            raise ValueError(
+                f"its tokenizer.json is another model's: {own} tokens, and the model has {tokens}"
+            )
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 (one vocabulary lives as long as its model)
     def tokenizer(self, language: str, task: str) -> Tokenizer:

@@ -102,7 +102,7 @@ def _fair_windows(arrival: Arrival, rivals: Lanes) -> float:
 
     Tenants get the same amount of audio each, and so do the requests of a tenant.
     """
-    tenants: defaultdict[str, list[Lane[Any, Any]]] = defaultdict(list)
+    tenants: defaultdict[str | None, list[Lane[Any, Any]]] = defaultdict(list)
     for lane in rivals:
         tenants[lane.place.tenant].append(lane)
     own = [_turn(lane, arrival.seconds) for lane in tenants.pop(arrival.tenant, [])]

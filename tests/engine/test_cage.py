@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import av
 import numpy as np
@@ -25,6 +26,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from processes import PATIENCE, until
 from worker.audio import AudioReader, Cage, CagedAudio
+from worker.audio.caged import MESSAGE_BYTES
 from worker.audio.zygote import Zygote
 from worker.errors import (
     AudioTooLong,
@@ -186,13 +188,15 @@ def test_the_loss_of_the_whole_cage_in_mid_file_is_not_blamed_on_the_file(empty_
 
 
 HEADER, END = b'H{"duration": null}', b'E{"truncated": false}'
-BLOCK = b"B" + np.zeros(16_000, np.float32).tobytes()
+BLOCK = b"B" + np.zeros(32_000, np.float32).tobytes()
+SHORT_BLOCK = b"B" + bytes(4)
 
 
 def sent_by_a_decoder(cage: Cage, *messages: bytes) -> list[np.ndarray]:
-    """What becomes of these messages where two seconds of audio are taken."""
+    """What becomes of these messages where four seconds of audio are taken."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs, CagedAudio(ours, cage._process, 2.0, PATIENCE) as audio:
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MESSAGE_BYTES)
+    with theirs, CagedAudio(ours, cage._process, 4.0, PATIENCE) as audio:
         for message in (b"T", *messages):
             theirs.send(message)
         audio.begin(PATIENCE)
@@ -201,8 +205,9 @@ def sent_by_a_decoder(cage: Cage, *messages: bytes) -> list[np.ndarray]:
 
 def test_what_a_decoder_sends_is_taken_up_to_the_longest_audio(cage: Cage) -> None:
     assert len(sent_by_a_decoder(cage, HEADER, BLOCK, BLOCK, END)) == 2
+    assert len(sent_by_a_decoder(cage, HEADER, BLOCK, SHORT_BLOCK, END)) == 2
     with pytest.raises(InvalidAudio, match="sent more than it may"):
-        sent_by_a_decoder(cage, HEADER, BLOCK, BLOCK, b"B" + bytes(4), END)
+        sent_by_a_decoder(cage, HEADER, BLOCK, BLOCK, SHORT_BLOCK, END)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +226,8 @@ def test_what_a_decoder_sends_is_taken_up_to_the_longest_audio(cage: Cage) -> No
         [HEADER, HEADER],
         [HEADER, b"?"],
         [HEADER, b"Babc"],
+        [HEADER, b"B"],
+        [HEADER, SHORT_BLOCK, SHORT_BLOCK],
         [HEADER, b"B" + np.float32(np.nan).tobytes()],
         [HEADER, b"B" + np.float32(-1e30).tobytes()],
         [HEADER, b"E"],
@@ -259,6 +266,25 @@ def test_a_file_for_which_no_process_can_be_had_is_told_to_come_again(
         with pytest.raises(Overloaded, match="There is no room for another decoder"):
             audio.begin(PATIENCE)
         assert ours.recv(1) == b"", "the channel is not left open"
+
+
+def test_where_no_other_process_that_forks_can_be_started_a_file_is_told_to_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    popen = subprocess.Popen
+
+    def refused(*given: Any, **options: Any) -> None:
+        raise BlockingIOError("as many processes as there may be")
+
+    with Cage() as cage, FORMATS[0].open("rb") as file:
+        cage._process.kill()
+        cage._process.wait()
+        monkeypatch.setattr(subprocess, "Popen", refused)
+        with pytest.raises(Overloaded, match="There is no room for another decoder"):
+            cage.open(file, max_seconds=60)
+        monkeypatch.setattr(subprocess, "Popen", popen)
+        with cage.open(file, max_seconds=60) as audio:
+            assert sum(map(len, audio.blocks()))
 
 
 def test_closing_early_ends_the_decoder(empty_cage: Cage) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..closing import Closing
-from ..errors import ServiceError
+from ..errors import Overloaded, ServiceError
 from .caged import MESSAGE_BYTES, STOP_SECONDS, CagedAudio, ZygoteLost
 from .reader import AudioReader
 
@@ -140,7 +140,10 @@ class Cage(Closing):
                 log.warning("the decoder process is lost; starting another")
                 self._process.kill()  # where it has not ended, it hangs
                 self._stop()
-                self._start()
+                try:
+                    self._start()
+                except OSError as exc:  # as many processes as there may be, or no memory for one
+                    raise Overloaded("There is no room for another decoder") from exc
                 socket.send_fds(self._control, [job], files)
             return self._process
 

@@ -26,7 +26,7 @@ from ..errors import (
     ServiceError,
     UnsupportedMedia,
 )
-from .reader import SAMPLE_RATE, Samples
+from .reader import BLOCK_SECONDS, SAMPLE_RATE, Samples
 
 log = logging.getLogger(__name__)
 
@@ -107,11 +107,15 @@ class CagedAudio(Closing):
 
     def blocks(self) -> Iterator[Samples]:
         """Yield and raise as AudioReader.blocks does; the child is at most a few blocks ahead."""
+        is_over = False
         while True:
             message = self._message()
             match message[:1]:
                 case b"B":
                     samples = _samples(message)
+                    if is_over or not len(samples):  # it could go on for ever, a sample a minute
+                        raise _damaged()
+                    is_over = len(samples) < BLOCK_SECONDS * SAMPLE_RATE
                     self.seconds += len(samples) / SAMPLE_RATE
                     if self.seconds > self._max_seconds:
                         raise InvalidAudio("The decoder sent more than it may", param="file")

@@ -33,7 +33,7 @@ fix: .venv/tests  ## repair format and lint where that can be done by a machine
 	$(BIN)/ruff check --fix .
 
 bench: .venv/tests  ## what it costs: time over the bare model, memory of a large upload, health under load
-	OMP_WAIT_POLICY=PASSIVE PYTHONPATH=tests $(BIN)/python bench/overhead.py
+	OMP_WAIT_POLICY=PASSIVE PYTHONPATH=tests:whisper-service $(BIN)/python bench/overhead.py
 	PYTHONPATH=tests $(BIN)/python bench/upload_memory.py
 	PYTHONPATH=tests $(BIN)/python bench/health_under_load.py
 

@@ -3,8 +3,9 @@
     PYTHONPATH=whisper-service python bench/engine_memory.py [--model DIRECTORY] [CASE ...]
 
 Cases: hours crowd soak; all of them if none is named, which takes hours with a model of real cost. MB more
-are over the idle state: this process's peak while a file is worked on, and the decoder's child, over what
-was resident when the model was loaded and a short file had been through (the goal: 300).
+are over the idle state: this process's peak until then, and the decoder's child, over what was resident when
+the model was loaded and a short file had been through (the goal: 300). Memory that was used once is kept for
+the next file, so a row has what those before it needed too.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from long_files import FORMATS, loaded, write_repeated
 from ours import Heard, Ours
@@ -37,31 +39,41 @@ class Bench:
     seconds: float
     formats: list[str]
     requests: int
+    beam_size: int
+    idle: float = 0.0
+    """MB that are resident when a short file has been through."""
+
+    async def hear(self, file: Path, **options: Any) -> Heard:
+        """Transcribe a file."""
+        return await self.ours.hear(file, beam_size=self.beam_size, **options)
+
+    def settle(self) -> None:
+        """Come to the idle state."""
+        asyncio.run(self.hear(CLIP))
+        gc.collect()
+        self.idle = resident()
+        reset_peak()
 
 
 @dataclass
 class Growth:
-    """The most memory in MB over `idle`, the decoders' children counted in."""
+    """The most memory in MB over the idle state, the decoders' children counted in."""
 
-    ours: Ours
-    idle: float = 0.0
+    bench: Bench
     more: float = 0.0
 
     async def __aenter__(self) -> "Growth":
-        gc.collect()
-        self.idle = resident()
-        reset_peak()
         self._children = 0.0
         self._watching = asyncio.ensure_future(self._watch())
         return self
 
     async def __aexit__(self, *error: object) -> None:
         self._watching.cancel()
-        self.more = peak() - self.idle + self._children
+        self.more = peak() - self.bench.idle + self._children
 
     async def _watch(self) -> None:
         while True:
-            self._children = max(self._children, own_memory_of_children(self.ours.cage.pid))
+            self._children = max(self._children, own_memory_of_children(self.bench.ours.cage.pid))
             await asyncio.sleep(0.2)
 
 
@@ -75,15 +87,15 @@ def hours(bench: Bench) -> list[Row]:
     rows: list[Row] = []
 
     async def story(file: Path) -> tuple[Heard, float]:
-        async with Growth(bench.ours) as growth:
-            heard = await bench.ours.hear(file, beam_size=1)
+        async with Growth(bench) as growth:
+            heard = await bench.hear(file)
         return heard, growth.more
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         short = write_wav(samples[: 30 * SAMPLE_RATE], folder / "30s.wav")
         once = write_wav(samples, folder / "once.wav")
-        of_one_round = len(asyncio.run(bench.ours.hear(once, beam_size=1)).texts)
+        of_one_round = len(asyncio.run(bench.hear(once)).texts)
         asyncio.run(story(short))  # the first request of all
         first_of_short = asyncio.run(story(short))[0].first
         for suffix in bench.formats:
@@ -110,16 +122,13 @@ def crowd(bench: Bench) -> list[Row]:
     rows: list[Row] = []
 
     async def story(file: Path, files: int) -> tuple[float, float]:
-        async with Growth(bench.ours) as growth:
-            heard = await asyncio.gather(
-                *(bench.ours.hear(file, most=SEGMENTS, beam_size=1) for _ in range(files))
-            )
+        async with Growth(bench) as growth:
+            heard = await asyncio.gather(*(bench.hear(file, most=SEGMENTS) for _ in range(files)))
         return median(one.first for one in heard), growth.more
 
     with tempfile.TemporaryDirectory() as name:
         file = Path(name) / "hours.mp3"
         write_repeated(loaded(), bench.seconds, file)
-        asyncio.run(bench.ours.hear(CLIP, beam_size=1))
         for files in CROWDS:
             first, more = asyncio.run(story(file, files))
             rows.append(
@@ -138,8 +147,7 @@ def soak(bench: Bench) -> list[Row]:
     rows: list[Row] = []
 
     async def four() -> None:
-        one = {"adaptive_window": True, "beam_size": 1}
-        await asyncio.gather(*(bench.ours.hear(CLIP, **one) for _ in range(4)))
+        await asyncio.gather(*(bench.hear(CLIP, adaptive_window=True) for _ in range(4)))
 
     async def story() -> None:
         for number in range(bench.requests // 4 + 1):
@@ -170,12 +178,15 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=3, help="length of `hours` and `crowd`")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--requests", type=int, default=10_000, help="of `soak`")
+    parser.add_argument("--beam-size", type=int, default=5)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {' '.join(CASES)}")
     args = parser.parse_args()
     if unknown := set(args.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     ours = Ours(args.model, compute_type=args.compute_type)
-    bench = Bench(ours, args.hours * 3600, args.formats, max(16, args.requests))
+    requests = max(16, args.requests)
+    bench = Bench(ours, args.hours * 3600, args.formats, requests, args.beam_size)
+    bench.settle()
     for name in args.cases or CASES:
         rows = CASES[name](bench)
         report(f"engine_{name}_{args.model.name}", rows, f"{args.model.name}, {args.compute_type}")

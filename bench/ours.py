@@ -1,6 +1,7 @@
 """Our engine in this process, as the worker has it, without HTTP."""
 
 import math
+import os
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from app.models import Models
 from app.settings import Settings
 from app.transcribe import Transcriber
 from app.uploads import Upload
-from app.wire import Options, Segment, Word
+from app.wire import Failed, Options, Segment, Word
 
 
 @dataclass
@@ -32,8 +33,11 @@ class Ours:
     """One model, its queue and the decoders of files."""
 
     def __init__(self, directory: Path, *, compute_type: str, device: str = "cpu") -> None:
-        """Load the model; its threads are shared out as by default."""
+        """Load the model; its threads are shared out as by default, whatever the shell or a `.env` sets."""
+        for name in Settings.model_fields:
+            os.environ.pop(name.upper(), None)
         self.settings = Settings(
+            _env_file=None,
             whisper_models=["bench"],
             whisper_aliases={"bench": str(directory)},
             whisper_device=device,
@@ -48,15 +52,18 @@ class Ours:
         self._transcriber = Transcriber(self.settings, self.models, self.cage)
 
     async def hear(self, file: Path, *, most: float = math.inf, **options: Any) -> Heard:
-        """Transcribe a file to its end, or until it has `most` segments."""
+        """Transcribe a file to its end, or until it has `most` segments; raises what makes it fail."""
         began, heard = time.monotonic(), Heard()
         upload = Upload(file.open("rb"), 0, Options(**options))
         async with aclosing(self._transcriber.transcribe("bench", upload, file.name)) as events:
             async for event in events:
-                if isinstance(event, Segment):
-                    heard.texts.append(event.text)
-                    heard.words += event.words or []
-                    heard.first = heard.first or time.monotonic() - began
+                match event:
+                    case Segment():
+                        heard.texts.append(event.text)
+                        heard.words += event.words or []
+                        heard.first = heard.first or time.monotonic() - began
+                    case Failed():
+                        raise event.error
                 if len(heard.texts) >= most:
                     break
         heard.end = time.monotonic() - began

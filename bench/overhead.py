@@ -1,6 +1,6 @@
 """What gateway and worker add to the bare model: one request against `WhisperModel.transcribe`.
 
-    OMP_WAIT_POLICY=PASSIVE PYTHONPATH=tests python bench/overhead.py [--pairs 15] [--model DIRECTORY]
+    OMP_WAIT_POLICY=PASSIVE PYTHONPATH=tests:whisper-service python bench/overhead.py [--pairs 15] [--model DIRECTORY]
 
 All read the same file from disk with the same options and way of waiting; the bare model has all processors
 for its window, the worker shares them out as it does by default. They take turns, in an order that changes, so that
@@ -9,7 +9,6 @@ whatever else the machine does meets all; the result is the median of the ratios
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 import requests
+from app.machine import usable_cpus
 from faster_whisper import WhisperModel, decode_audio
 from house import DATA, ROOT
 from processes import gateway_settings, service, worker_settings
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--model", type=Path, default=ROOT / "whisper-service/models/micro")
     args = parser.parse_args()
-    threads = len(os.sched_getaffinity(0))
+    threads = usable_cpus()
     model = WhisperModel(str(args.model), "cpu", compute_type="int8", cpu_threads=threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

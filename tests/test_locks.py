@@ -29,3 +29,12 @@ def test_every_python_gets_the_same_versions(path: Path) -> None:
     assert first
     for other in others:
         assert first | other == other | first
+
+
+@pytest.mark.parametrize("service", ["api-gateway", "whisper-service"])
+def test_a_service_ships_the_versions_that_the_tests_install(service: str) -> None:
+    tested, shipped = (
+        pinned((ROOT / folder / "requirements.txt").read_text(), "3.12")
+        for folder in ("tests", service)
+    )
+    assert {name: version for name, version in shipped.items() if tested.get(name) != version} == {}

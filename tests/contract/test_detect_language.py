@@ -37,8 +37,8 @@ def test_nobody_speaking_is_no_language(service: Running) -> None:
 
 
 def test_a_worker_that_is_busy_for_long_is_waited_for_as_long_as_it_shows_signs_of_life() -> None:
-    busy = FalseWorker(PROGRESS, PROGRESS, PROGRESS, DETECTED, every_seconds=0.8)
-    with serve(busy.app) as worker, serve_gateway(worker.url, model_timeout=2) as gateway:
+    busy = FalseWorker(*[PROGRESS] * 11, DETECTED, every_seconds=0.5)
+    with serve(busy.app) as worker, serve_gateway(worker.url, model_timeout=4) as gateway:
         answer = gateway.post("/detect-language/micro", files={"file": b"sound"})
     assert answer.json() == {"language": "de", "language_probability": 0.9, "probabilities": {}}
 

@@ -1,13 +1,17 @@
 """Every way to fail, asked for once: the house's one shape, on both services."""
 
+import http.client
 import re
+import sys
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 from gateway.fields import split_name
 from gateway.openai_form import KNOWN
 from house import DATA
-from running import KEY, Running, serve_gateway, serve_worker
+from running import KEY, Running, serve, serve_gateway, serve_worker
 
 SPEECH = (DATA / "short/en-1.wav").read_bytes()
 
@@ -269,6 +273,75 @@ def test_a_bad_question_of_admission_is_refused(
     answer = worker.post("/admission/micro", data=body)
     assert_house_error(answer, status, code, param)
     assert answer.json()["detail"].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(2**40, (413, "file_too_large")), (2**59, (507, "storage_full"))]
+)
+def test_an_upload_that_is_too_large_is_refused_before_it_comes(
+    size: int, expected: tuple[int, str]
+) -> None:
+    with serve_worker(max_upload_bytes=2**60 if size > 2**40 else 2**30) as worker:
+        answer = worker.post("/admission/micro", json={"size": size})
+        assert (answer.status_code, answer.json()["error"]["code"]) == expected
+        assert worker.post("/admission/micro", json={"size": 1000}).status_code == 204
+
+
+def test_a_gateway_asks_for_the_room_of_an_upload_before_it_passes_it_on() -> None:
+    with serve_worker(max_upload_bytes=1000) as worker, serve_gateway(worker.url) as gateway:
+        connection = http.client.HTTPConnection(urlsplit(gateway.url).netloc, timeout=60)
+        connection.putrequest("POST", "/transcribe/micro")
+        connection.putheader("Authorization", f"Bearer {KEY}")
+        connection.putheader("Content-Type", "multipart/form-data; boundary=b")
+        connection.putheader("Content-Length", "2000")
+        head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        connection.endheaders(head)
+        assert connection.getresponse().status == 413
+        connection.close()
+
+
+def test_a_gateway_reaches_its_worker_past_any_proxy_of_its_surroundings(
+    worker: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker may set one in every container; it would be sent uploads and WORKER_TOKEN."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with serve_gateway(worker.url) as gateway, requests.Session() as client:
+        client.trust_env = False
+        answer = client.post(
+            f"{gateway.url}/transcribe/micro",
+            headers={"Authorization": f"Bearer {KEY}"},
+            files={"file": SPEECH},
+            timeout=60,
+        )
+    assert answer.json()["text"] == "It is on the first floor."
+
+
+def test_a_gateway_has_as_many_requests_open_at_its_worker_as_come(worker: Running) -> None:
+    with serve_gateway(worker.url) as gateway:
+        pool = gateway.app.state.worker._client._transport._pool
+        assert pool._max_connections == sys.maxsize
+
+
+def test_a_client_cannot_write_into_the_line_that_names_its_address(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, worker: Running
+) -> None:
+    """A trusted proxy may pass on what a client says of itself."""
+    with serve_gateway(worker.url) as gateway:
+        served = gateway.app
+
+        async def through_a_proxy(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                scope = {**scope, "client": ("1.2.3.4 Invalid\n", 0)}
+            await served(scope, receive, send)
+
+        with serve(through_a_proxy) as behind:  # type: ignore[arg-type]
+            assert behind.get("/v1/models", key="wrong").status_code == 401
+    [line] = [r.getMessage() for r in caplog.records if "client=" in r.getMessage()]
+    assert " client=1.2.3.4?Invalid? " in line
+    assert "\n" not in line
 
 
 def test_a_worker_with_a_token_reads_no_body_of_who_does_not_know_it() -> None:

@@ -83,9 +83,14 @@ def test_16_segments_are_the_default(sdk: Sdk) -> None:
     assert answer.words is None
 
 
-def test_18_granularities_with_json_are_ignored(sdk: Sdk) -> None:
-    answer = sdk.transcribe(file=EN1, model="micro", timestamp_granularities=["word"])
-    assert answer.text == TEXT1
+def test_18_granularities_with_json_are_ignored_and_named(sdk: Sdk) -> None:
+    answer = sdk.call(
+        lambda client: client.audio.transcriptions.with_raw_response.create(
+            file=EN1, model="micro", timestamp_granularities=["word"]
+        )
+    )
+    assert answer.parse().text == TEXT1
+    assert answer.headers["x-ignored-params"] == "timestamp_granularities"
 
 
 @pytest.mark.parametrize("strategy", ["auto", {"type": "server_vad", "threshold": 0.4}, None])

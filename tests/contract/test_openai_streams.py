@@ -298,7 +298,10 @@ def impatient_proxy(gateway: Running, idle_seconds: float) -> Iterator[Running]:
                 end.shutdown(socket.SHUT_RDWR)
 
     def serve_one() -> None:
-        client, _ = listener.accept()
+        try:
+            client, _ = listener.accept()
+        except OSError:  # the test has ended before it came here
+            return
         server = socket.create_connection((address.hostname, address.port))
         answering = threading.Thread(target=back, args=(server, client))
         answering.start()
@@ -316,6 +319,8 @@ def impatient_proxy(gateway: Running, idle_seconds: float) -> Iterator[Running]:
     try:
         yield Running(gateway.app, f"http://127.0.0.1:{listener.getsockname()[1]}")
     finally:
+        with suppress(OSError):  # where nobody has come, it still waits
+            listener.shutdown(socket.SHUT_RDWR)
         thread.join()
         listener.close()
 

@@ -28,6 +28,10 @@ PER_FILE = 5000
 MOST_REFUSED = 100_000  # sentences, after which none of a kind is expected any more
 
 
+class NothingMatches(Exception):
+    """Nobody says what is asked for; the message is one sentence."""
+
+
 def make_set(
     path: Path, clips: int, seed: int, *, unseen: bool = False, matching: str = ""
 ) -> None:
@@ -50,7 +54,7 @@ def make_set(
 
 
 def _wanted(rng: random.Random, unseen: bool, matching: str) -> Iterator[Texts]:
-    """Draw sentences for ever; raises ValueError where there seem to be none of that kind."""
+    """Draw sentences for ever; raises NothingMatches where there seem to be none of that kind."""
     refused = 0
     while refused < MOST_REFUSED:
         texts = draw(rng)
@@ -58,7 +62,7 @@ def _wanted(rng: random.Random, unseen: bool, matching: str) -> Iterator[Texts]:
             yield texts
             refused = 0
         refused += 1
-    raise ValueError(f"of {MOST_REFUSED:,} sentences none matches {matching!r}")
+    raise NothingMatches(f"of {MOST_REFUSED:,} sentences none matches {matching!r}")
 
 
 def _clip(texts: dict[str, str], language: str, speech: Speech, first: int) -> Clip:
@@ -76,7 +80,11 @@ def main() -> None:
         "--unseen", action="store_true", help="the evaluation's sentences and voices"
     )
     parser.add_argument(
-        "--matching", default="", metavar="REGEX", help="only sentences with it in their English"
+        "--matching",
+        type=_regex,
+        default="",
+        metavar="REGEX",
+        help="only sentences with it in their English",
     )
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -88,8 +96,16 @@ def main() -> None:
         kinds = repeat(arguments.unseen), repeat(arguments.matching)
         try:
             list(pool.map(_make, names, sizes, seeds, *kinds))
-        except ValueError as exc:
+        except NothingMatches as exc:
             parser.error(str(exc))
+
+
+def _regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {exc}") from exc
+    return text
 
 
 def _make(path: Path, clips: int, seed: int, unseen: bool, matching: str) -> None:

@@ -79,6 +79,12 @@ def _work(rank: int, learner: Learner, clips: Any, schedule: Schedule, options: 
         save_checkpoint(options.out, model, spoken)
 
 
+def _processors() -> int:
+    """Those that this process may use; a quota on their time is not known here."""
+    known = hasattr(os, "sched_getaffinity")  # not outside Linux
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
@@ -98,10 +104,8 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--full-to", type=float, default=0.8, help="and at last")
     parser.add_argument("--scale", type=int, help="batches larger by this: 8 on a GPU, else 1")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="on a CPU")
-    parser.add_argument(
-        "--loaders", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="on a GPU"
-    )
+    parser.add_argument("--workers", type=int, default=_processors(), help="on a CPU")
+    parser.add_argument("--loaders", type=int, default=max(1, _processors() - 2), help="on a GPU")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 

@@ -88,7 +88,7 @@ def test_practice_for_what_nobody_says_is_refused(
 ) -> None:
     monkeypatch.setattr(synthesize, "MOST_REFUSED", 200)
     synthesize.make_set(tmp_path / "set", clips=40, seed=3, matching="^Where")
-    with pytest.raises(ValueError, match="none matches 'elephant'"):
+    with pytest.raises(synthesize.NothingMatches, match="none matches 'elephant'"):
         synthesize.make_set(tmp_path / "none", clips=1, seed=3, matching="elephant")
     assert not list(tmp_path.glob("none*"))
 

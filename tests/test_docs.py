@@ -17,6 +17,8 @@ from gateway.wire import Options
 from house import ROOT
 from pydantic_settings import BaseSettings
 from running import serve
+from worker.main import LOADING_SECONDS
+from worker.server import GRACE_SECONDS
 from worker.settings import Settings as WorkerSettings
 from worker.settings import load_settings
 
@@ -185,6 +187,12 @@ def test_the_image_names_are_the_documented_ones() -> None:
         "local/whisper-service:${VERSION:-latest}",
         "local/transcription-gateway:${VERSION:-latest}",
     }
+
+
+def test_containers_are_given_the_time_that_a_stop_takes() -> None:
+    for name, service in compose()["services"].items():
+        seconds = int(service["stop_grace_period"].removesuffix("s"))
+        assert seconds > GRACE_SECONDS + LOADING_SECONDS, name
 
 
 def options_table(kind: str | None = None) -> str:

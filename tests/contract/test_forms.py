@@ -1,11 +1,13 @@
 """Forms as clients get them wrong, and forms that are right only as a whole."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import requests
 from false_worker import FINISHED, SEGMENT, STARTED, FalseWorker
+from gateway import uploads
+from gateway.multipart import Part
 from house import DATA
 from running import Running, serve, serve_gateway
 from worker.errors import InvalidRequest, UnknownParameter
@@ -29,6 +31,21 @@ def service(request: pytest.FixtureRequest) -> Running:
 def failure(answer: requests.Response) -> tuple[int, str, str | None]:
     error = answer.json()["error"]
     return answer.status_code, error["code"], error["param"]
+
+
+def test_a_file_that_waits_for_its_model_leaves_others_room_on_the_disk(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[int] = []
+    store = uploads.store
+
+    async def noted(part: Part, file: BinaryIO, *, reserve: int = 0) -> int:
+        left.append(reserve)
+        return await store(part, file, reserve=reserve)
+
+    monkeypatch.setattr(uploads, "store", noted)
+    assert gateway.post(ROUTE, files=[FILE, MODEL]).json()["text"] == TEXT
+    assert left == [256 * 2**20]
 
 
 # --- files under other names ----------------------------------------------------------------------

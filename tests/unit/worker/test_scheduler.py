@@ -38,6 +38,7 @@ class Clip:
     key: str = "same"
     is_whole: bool = True
     is_apart: bool = False
+    share: float = 1.0
 
     @property
     def description(self) -> str:
@@ -760,6 +761,27 @@ def test_a_file_alone_takes_as_many_rounds_as_its_windows_make_with_all_workers(
     assert speed.predicted_alone(70.0) == 2.0
     assert speed.predicted_alone(2.0) == 1.0
     assert speed.predicted_alone(600.0, in_turn=True) == 20.0
+
+
+def test_windows_that_are_encoded_short_say_how_long_full_ones_take_and_the_other_way_round() -> (
+    None
+):
+    now = [0.0]
+
+    def step(batch: list[Clip]) -> list[str]:
+        now[0] += 3.0 * sum(clip.share for clip in batch)
+        return ["text"] * len(batch)
+
+    for share in (1 / 3, 1.0):
+        scheduler = Scheduler[Clip, str](step, clock=lambda: now[0])
+        scheduler.open().submit(Clip("clip", share=share))
+        batch = scheduler._wait_for_batch()
+        assert batch is not None
+        scheduler._executor.run(batch)
+        assert scheduler.speed.predicted_alone(60.0) == pytest.approx(6.0)
+        scheduler.check(Arrival(seconds=5.0, deadline=1.1, share=1 / 3))
+        with pytest.raises(Overloaded, match="cannot be met"):
+            scheduler.check(Arrival(seconds=5.0, deadline=1.1))
 
 
 def test_the_speed_follows_the_last_steps_and_is_shared_by_the_workers() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ..mel import FRAMES_PER_SECOND, Mel
+from ..mel import FRAMES_PER_SECOND, FULL_FRAMES, Mel
 from .language import HeardLanguage
 
 
@@ -97,6 +97,11 @@ class Attempt:
     def audio_seconds(self) -> float:
         """What the attempt costs in the queue's fairness."""
         return max(1.0, self.frames / FRAMES_PER_SECOND)
+
+    @property
+    def share(self) -> float:
+        """How much of a full window is encoded."""
+        return self.recipe.frames / FULL_FRAMES
 
     @property
     def is_whole(self) -> bool:

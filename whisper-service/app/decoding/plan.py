@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from ..errors import InvalidRequest
-from ..mel import FULL_FRAMES
+from ..mel import FRAMES_PER_SECOND, FULL_FRAMES
 from ..settings import Settings
 from ..vad import VadOptions
 from ..wire import Options, VadParameters
@@ -59,6 +59,10 @@ class Plan:
             language=language,
             options=self.options.model_copy(update={"multilingual": False}),
         )
+
+    def window_share(self, seconds: float) -> float:
+        """How much of a full window a file of so many seconds takes."""
+        return self.window_frames(math.ceil(seconds * FRAMES_PER_SECOND)) / FULL_FRAMES
 
     def window_frames(self, frames: int) -> int:
         """How long a window that holds `frames` of audio, and no more is to come, is encoded."""

@@ -32,6 +32,8 @@ class Arrival:
     """Whether each of its windows waits for the one before it."""
     age: float = 0.0
     """Seconds since it came: while it was received it was not in the queue."""
+    share: float = 1.0
+    """Of a full window, what each of its windows takes."""
 
     @property
     def rank(self) -> int:
@@ -160,7 +162,9 @@ class Bounds:
         if arrival.deadline is not None:
             alone = arrival.age
             if lanes or speed.is_current(now):
-                alone += speed.predicted_alone(arrival.seconds, in_turn=arrival.in_turn)
+                alone += arrival.share * speed.predicted_alone(
+                    arrival.seconds, in_turn=arrival.in_turn
+                )
             end = seconds_before(arrival, lanes, speed, now) + alone
             if end > arrival.deadline:
                 late = Overloaded(

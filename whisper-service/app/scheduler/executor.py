@@ -5,9 +5,10 @@ of the step are caught; what ends a thread passes through.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Generic
+from typing import Any, Generic
 
 from .lane import R
 from .queue import Entry, J
@@ -154,7 +155,7 @@ class Executor(Generic[J, R]):
         names = tuple(entry.job.description for entry in batch)
         failed = True
         try:
-            with self._watchdog.watching(names, self._speed.expected_step_seconds(len(batch))):
+            with self._watchdog.watching(names, self._speed.expected_step_seconds(_windows(batch))):
                 results = self._step([entry.job for entry in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results for a batch of {len(batch)}")
@@ -181,6 +182,11 @@ class Executor(Generic[J, R]):
         whole = sum(entry.job.is_whole and not entry.is_further for entry in batch)
         apart = sum(entry.job.is_apart for entry in batch)
         if whole == len(batch):
-            self._speed.observe(windows=whole, seconds=seconds, now=self._clock())
+            self._speed.observe(windows=_windows(batch), seconds=seconds, now=self._clock())
         else:
             self._speed.observe_further(seconds * (1 - (whole + apart) / len(batch)))
+
+
+def _windows(batch: Sequence[Entry[Any]]) -> float:
+    """How many full windows a batch takes as long as."""
+    return math.fsum(entry.job.share for entry in batch)

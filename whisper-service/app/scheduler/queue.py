@@ -36,6 +36,10 @@ class Job(Protocol):
         """What the job costs; above 0."""
 
     @property
+    def share(self) -> float:
+        """How much of a full window its step takes: less than 1 where a shorter one is encoded."""
+
+    @property
     def is_whole(self) -> bool:
         """Whether it is the one step that every window takes, so that speed is learned from it."""
 

@@ -1,7 +1,8 @@
 """How fast the engine is, learned from its steps: predicted waits and expected step times.
 
-A step costs by the window: however short a clip is, the encoder sees 30 s of it. Beside the step that
-decodes a window there are others for some windows: a further temperature, a language, words.
+A step costs by the window: however short a clip is, the encoder sees 30 s of it, unless it is given a shorter
+window, which counts as a share of one. Beside the step that decodes a window there are others for some
+windows: a further temperature, a language, words.
 """
 
 import math
@@ -37,8 +38,8 @@ class Speed:
         self._further_per_window = 0.0
         self._observed_at = float("-inf")
 
-    def observe(self, *, windows: int, seconds: float, now: float) -> None:
-        """Learn from one step that decoded `windows` windows."""
+    def observe(self, *, windows: float, seconds: float, now: float) -> None:
+        """Learn from one step that decoded `windows` full windows, or so much in shorter ones."""
         with self._lock:
             self._observed_at = now
             new, old = seconds / windows, self._per_window
@@ -58,7 +59,7 @@ class Speed:
         with self._lock:
             return now - self._observed_at < CURRENT_SECONDS
 
-    def expected_step_seconds(self, windows: int) -> float | None:
+    def expected_step_seconds(self, windows: float) -> float | None:
         """How long a step over `windows` windows should take."""
         with self._lock:
             return None if self._per_window is None else self._per_window * windows

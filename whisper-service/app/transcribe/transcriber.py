@@ -4,7 +4,7 @@ import asyncio
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..audio import SAMPLE_RATE, Cage
 from ..decoding.listener import Listener
@@ -80,6 +80,7 @@ class Transcriber:
             seconds = self._likely_seconds(upload, reading)
             in_turn = plan.conditioned or not plan.vad
             arrival = _arrival(upload.options, seconds, in_turn=in_turn, age=upload.age)
+            arrival = replace(arrival, share=plan.window_share(seconds))
             position = station.scheduler.waiting_before(arrival)
             predicted = station.scheduler.predicted_start_seconds(arrival)
             with station.scheduler.open(arrival) as lane:

@@ -25,7 +25,8 @@ from worker.scheduler import (
     StepReport,
     loop,
 )
-from worker.scheduler.executor import GOOD_STEPS, PAUSES, Executor
+from worker.scheduler.batch_limit import GOOD_STEPS, BatchLimit
+from worker.scheduler.executor import PAUSES, Executor
 from worker.scheduler.queue import AGEING_SECONDS, Entry, FairQueue, Place, Priority
 from worker.scheduler.speed import CURRENT_SECONDS, Speed
 from worker.scheduler.watchdog import Watchdog
@@ -435,8 +436,9 @@ def executor_of(
     prove: Callable[[], None] = lambda: None,
     settle: Callable[[Any, Any], None] = lambda entry, outcome: None,
     wait: Callable[[float], None] = lambda seconds: None,
-) -> tuple[Executor[Clip, str], Callable[[int], None]]:
+) -> tuple[Executor[Clip, str], BatchLimit, Callable[[int], None]]:
     """An executor of these steps, and how to have it run so many batches, each as full as it allows."""
+    limit = BatchLimit(max_batch_size)
     executor: Executor[Clip, str] = Executor(
         step,
         prove=prove,
@@ -446,17 +448,16 @@ def executor_of(
         watchdog=Watchdog(lambda report: None, time.monotonic),
         tell=lambda report: None,
         clock=time.monotonic,
-        max_batch_size=max_batch_size,
+        limit=limit,
         wait=wait,
     )
     place = FairQueue[Clip]().open("", "interactive")
 
     def run(batches: int) -> None:
         for _ in range(batches):
-            size = executor.max_batch_size
-            executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", size)])
+            executor.run([Entry(clip, place, Future(), 0.0) for clip in clips("clip", limit.size)])
 
-    return executor, run
+    return executor, limit, run
 
 
 def test_a_bad_window_is_told_apart_from_a_device_on_which_nothing_succeeds(
@@ -471,7 +472,7 @@ def test_a_bad_window_is_told_apart_from_a_device_on_which_nothing_succeeds(
         if is_lost:
             raise RuntimeError("the device is lost")
 
-    executor, run = executor_of(step, 2, prove)
+    executor, _, run = executor_of(step, 2, prove)
     run(1)
     assert not executor.is_broken, "the window was bad"
     is_lost = True
@@ -523,14 +524,14 @@ def test_larger_batches_are_tried_again_ever_more_rarely_where_they_fail() -> No
             raise BatchTooLarge
         return ["text"] * len(batch)
 
-    executor, run = executor_of(step, 4)
+    _, limit, run = executor_of(step, 4)
     run(1)
-    assert executor.max_batch_size == 2
+    assert limit.size == 2
     run(2000)
     assert failures < 10, "2000 batches, and only a few were too large"
     is_small = False
     run(10000)
-    assert executor.max_batch_size == 4
+    assert limit.size == 4
 
 
 def test_a_larger_batch_that_fails_leaves_the_size_that_went_well() -> None:
@@ -542,10 +543,28 @@ def test_a_larger_batch_that_fails_leaves_the_size_that_went_well() -> None:
         sizes.append(len(batch))
         return ["text"] * len(batch)
 
-    executor, run = executor_of(step, 16)
+    _, limit, run = executor_of(step, 16)
     run(1000)
-    assert executor.max_batch_size in (8, 9)
+    assert limit.size in (8, 9)
     assert sizes.count(8) > 950
+
+
+def test_a_trial_that_went_well_for_one_worker_and_not_for_the_other_costs_one_window() -> None:
+    limit = BatchLimit(8)
+    limit.was_too_large(8)
+    for _ in range(GOOD_STEPS):
+        limit.went_well(4)
+    assert limit.size == 5
+    limit.went_well(5)
+    limit.was_too_large(5)
+    assert limit.size == 4
+    for _ in range(2 * GOOD_STEPS):
+        limit.went_well(4)
+    for _ in range(2 * GOOD_STEPS):
+        limit.went_well(5)
+    assert limit.size == 6
+    limit.was_too_large(5)
+    assert limit.size == 2
 
 
 def test_a_window_without_memory_is_tried_again_before_it_is_given_up() -> None:
@@ -558,7 +577,7 @@ def test_a_window_without_memory_is_tried_again_before_it_is_given_up() -> None:
             raise BatchTooLarge
         return ["text"]
 
-    _, run = executor_of(
+    *_, run = executor_of(
         step, 1, settle=lambda entry, outcome: settled.append(outcome), wait=waited.append
     )
     run(1)
@@ -575,7 +594,7 @@ def test_a_batch_for_which_there_is_no_memory_waits_no_longer_than_one_window() 
     def step(batch: list[Clip]) -> list[str]:
         raise BatchTooLarge
 
-    _, run = executor_of(
+    *_, run = executor_of(
         step, 16, settle=lambda entry, outcome: settled.append(outcome), wait=waited.append
     )
     run(1)
@@ -592,13 +611,13 @@ def test_one_moment_without_memory_does_not_make_batches_small_for_days() -> Non
             raise BatchTooLarge
         return ["text"] * len(batch)
 
-    executor, run = executor_of(step, 16)
+    _, limit, run = executor_of(step, 16)
     run(1)
-    assert executor.max_batch_size == 1
+    assert limit.size == 1
     for _ in range(3):  # a later moment is not held against it either
         is_full = False
-        run(15 * GOOD_STEPS)
-        assert executor.max_batch_size == 16
+        run(16 * GOOD_STEPS)
+        assert limit.size == 16
         is_full = True
         run(1)
 

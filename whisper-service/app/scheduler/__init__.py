@@ -3,15 +3,16 @@
 The scheduler knows neither models nor sound. It is given `step(batch) -> results` and jobs that say
 what they cost and what they can share a batch with.
 
-    queue.py      who is next: priority classes, tenants, requests, slow start; pure
-    admission.py  who is taken, and who is told to come again; pure
-    speed.py      how fast this machine is: predicted waits, expected step times
-    reports.py    value objects for hooks, from which metrics are made
-    lane.py       one request's view of all this
-    executor.py   one batch: its step, its time, its failures
-    watchdog.py   steps that take far too long
-    workers.py    the threads that take batches
-    loop.py       the scheduler itself: the queue's lock, lanes, cancelling
+    queue.py        who is next: priority classes, tenants, requests, slow start; pure
+    admission.py    who is taken, and who is told to come again; pure
+    speed.py        how fast this machine is: predicted waits, expected step times
+    batch_limit.py  how many windows the memory has room for
+    reports.py      value objects for hooks, from which metrics are made
+    lane.py         one request's view of all this
+    executor.py     one batch: its step, its time, its failures
+    watchdog.py     steps that take far too long
+    workers.py      the threads that take batches
+    loop.py         the scheduler itself: the queue's lock, lanes, cancelling
 """
 
 from .admission import Arrival

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Generic
 
+from .batch_limit import BatchLimit
 from .lane import R
 from .queue import Entry, J
 from .reports import Report, StepReport
@@ -18,9 +19,6 @@ from .watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-GOOD_STEPS = 16
-"""So many full batches after the memory was too small, one window more is tried. What filled it may have been
-one request's many hypotheses, or another process. Each such trial that fails makes the next take twice as many."""
 PAUSES = (0.2, 1.0)
 """Seconds after which a window for which there was no memory is tried again: another model's step may have had it."""
 
@@ -43,7 +41,7 @@ class Executor(Generic[J, R]):
         watchdog: Watchdog,
         tell: Callable[[Report], None],
         clock: Callable[[], float],
-        max_batch_size: int,
+        limit: BatchLimit,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         """`settle` is given what came of each window, `charge` each step's batch and seconds.
@@ -52,11 +50,7 @@ class Executor(Generic[J, R]):
         """
         self.is_broken = False
         """Whether the last failure was not its window's: nothing succeeds any more."""
-        self.max_batch_size = max_batch_size
-        """Windows that fit into a batch, as far as is known."""
-        self._most = max_batch_size
-        self._good_steps, self._enough_steps = 0, GOOD_STEPS
-        self._is_trial = False
+        self._limit = limit
         self._step = step
         self._prove = prove
         self._settle = settle
@@ -85,7 +79,7 @@ class Executor(Generic[J, R]):
             if len(batch) > 1:
                 half = len(batch) // 2
                 parts = [batch[:half], batch[half:]]
-                self._narrow(len(batch))
+                self._limit.was_too_large(len(batch))
             elif pauses:
                 log.warning("out of memory: trying %s again", batch[0].job.description)
                 parts, pause = [batch], pauses.pop(0)
@@ -105,7 +99,7 @@ class Executor(Generic[J, R]):
             self.is_broken = False
             for entry, result in zip(batch, results, strict=True):
                 self._settle(entry, result)
-            self._widen(len(batch))
+            self._limit.went_well(len(batch))
         if pause:
             self._wait(pause)
         for part in parts:
@@ -122,32 +116,6 @@ class Executor(Generic[J, R]):
             self.is_broken = True
         else:
             self.is_broken = False
-
-    def _narrow(self, failed: int) -> None:
-        """Take smaller batches; after a trial those that went well before it."""
-        self._good_steps = 0
-        if failed > self.max_batch_size:
-            return  # batches of this size are not taken any more
-        if self._is_trial and failed == self.max_batch_size:
-            self.max_batch_size = failed - 1
-            self._enough_steps *= 2
-        else:
-            self.max_batch_size = failed // 2
-        self._is_trial = False
-        log.warning("out of memory: at most %d windows in a batch now", self.max_batch_size)
-
-    def _widen(self, good: int) -> None:
-        """Try larger batches again once many full ones have gone well."""
-        if good < self.max_batch_size:
-            return
-        self._is_trial = False
-        if self.max_batch_size == self._most:
-            return
-        self._good_steps += 1
-        if self._good_steps >= self._enough_steps:
-            self._good_steps, self._is_trial = 0, True
-            self.max_batch_size += 1
-            log.info("trying %d windows in a batch again", self.max_batch_size)
 
     def _timed_step(self, batch: list[Entry[J]]) -> Sequence[R]:
         began = self._clock()

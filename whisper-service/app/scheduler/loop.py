@@ -14,6 +14,7 @@ from typing import Generic
 
 from ..errors import Overloaded, ServiceError
 from .admission import Arrival, Bounds, Load, seconds_before, waiting_before
+from .batch_limit import BatchLimit
 from .executor import Executor
 from .lane import Lane, R
 from .queue import Entry, FairQueue, J
@@ -59,6 +60,7 @@ class Scheduler(Generic[J, R]):
         self.workers = workers
         self.speed = Speed(workers)
         self.watchdog = Watchdog(self._tell, clock)
+        self._limit = BatchLimit(max_batch_size)
         self._executor: Executor[J, R] = Executor(
             step,
             prove=prove,
@@ -68,7 +70,7 @@ class Scheduler(Generic[J, R]):
             watchdog=self.watchdog,
             tell=self._tell,
             clock=clock,
-            max_batch_size=max_batch_size,
+            limit=self._limit,
         )
         self._bounds = Bounds(max_requests, max_queue_seconds, workers * max_batch_size)
         self._clock = clock
@@ -111,7 +113,7 @@ class Scheduler(Generic[J, R]):
     @property
     def max_batch_size(self) -> int:
         """Windows that fit into a batch, as far as is known."""
-        return self._executor.max_batch_size
+        return self._limit.size
 
     @property
     def busy_lanes(self) -> int:

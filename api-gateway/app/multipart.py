@@ -6,6 +6,7 @@ The worker owns this file; the gateway holds a byte-for-byte copy, checked by a 
 
 import asyncio
 import errno
+import logging
 import os
 import tempfile
 from collections import deque
@@ -19,6 +20,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from .errors import FileTooLarge, InvalidRequest, StorageFull
+
+log = logging.getLogger(__name__)
 
 MAX_FIELD_BYTES = 512 * 1024
 """Of one field that is no file: the longest prompt has 100,000 characters, of up to four bytes."""
@@ -184,6 +187,7 @@ def scratch_file(folder: Path | None = None) -> BinaryIO:
         # On a full disk tempfile finds no folder that it could take as the system's.
         if exc.errno not in NO_ROOM and not (folder is None and exc.errno == errno.ENOENT):
             raise
+        log.warning("no file can be made for an upload: %s", exc)
         raise no_room() from exc
 
 

@@ -1,7 +1,10 @@
 """Forms as clients get them wrong, and forms that are right only as a whole."""
 
+import http.client
+import json
 from collections.abc import Sequence
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -9,7 +12,7 @@ from false_worker import FINISHED, SEGMENT, STARTED, FalseWorker
 from gateway import uploads
 from gateway.multipart import Part
 from house import DATA
-from running import Running, serve, serve_gateway
+from running import KEY, Running, serve, serve_gateway
 from worker.errors import InvalidRequest, UnknownParameter
 
 ROUTE = "/v1/audio/transcriptions"
@@ -31,6 +34,33 @@ def service(request: pytest.FixtureRequest) -> Running:
 def failure(answer: requests.Response) -> tuple[int, str, str | None]:
     error = answer.json()["error"]
     return answer.status_code, error["code"], error["param"]
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"max_line_width": "0"},
+        {"max_line_width": "1000", "max_line_count": "2", "highlight_words": "true"},
+    ],
+)
+def test_a_wrong_layout_is_refused_before_the_file_has_come(
+    gateway: Running, layout: dict[str, str]
+) -> None:
+    parts = {**layout, "response_format": "srt"}
+    body = "".join(
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in parts.items()
+    )
+    body += '--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    connection = http.client.HTTPConnection(urlsplit(gateway.url).netloc, timeout=60)
+    connection.putrequest("POST", "/transcribe/micro")
+    connection.putheader("Authorization", f"Bearer {KEY}")
+    connection.putheader("Content-Type", "multipart/form-data; boundary=b")
+    connection.putheader("Content-Length", str(2**20))
+    connection.endheaders(body.encode())  # and no sound yet
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())["error"]["param"]) == (400, [*layout][-1])
+    connection.close()
 
 
 def test_a_file_that_waits_for_its_model_leaves_others_room_on_the_disk(

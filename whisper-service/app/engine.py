@@ -51,7 +51,7 @@ CUDA_BATCH_LARGE = 8
 """For decoders of more than LARGE_DECODER layers, whose caches take 0.25 GB for each window."""
 LARGE_DECODER = 24
 MEMORY_SHARE = 0.25
-"""Of a CPU's memory, for the windows of all batches; beside them there are weights, uploads and others."""
+"""Of a CPU's memory, for the windows of a model's batches; beside them there are weights, uploads and other models."""
 
 
 class EngineError(Exception):
@@ -87,9 +87,10 @@ class Engine:
                 self._whisper = None  # the next one may need its memory
                 if _is_full(exc):
                     # No reason for a slow service: who wants that says `cpu`.
-                    smaller = smaller_type(device, kind)
+                    types = [kind, *(other for place, other in candidates if place == device)]
+                    smaller = [smaller_type(device, other) for other in types]
                     is_chosen = settings.whisper_compute_type is not None
-                    candidates = [(device, smaller)] if smaller and not is_chosen else []
+                    candidates = [(device, s) for s in smaller if s is not None and not is_chosen]
                 if not candidates:
                     raise EngineError(f"'{self.name}' could not be loaded: {exc}") from exc
                 text = "%s does not run on %s in %s (%s); trying %s in %s"
@@ -127,7 +128,7 @@ class Engine:
             if self.shape is None:
                 return most
             fitting = MEMORY_SHARE * usable_memory() / (self.workers * self.shape.window_bytes)
-            return max(1, min(most, int(fitting)))
+            return max(1, int(min(most, fitting)))
         is_large = self.shape is not None and self.shape.decoder_layers > LARGE_DECODER
         return CUDA_BATCH_LARGE if is_large else CUDA_BATCH
 
@@ -135,8 +136,8 @@ class Engine:
         """Run every call on silence, and return the seconds that a warm pass takes.
 
         A missing cuBLAS, for one, appears first here; on CUDA the first pass compiles. It goes through all
-        workers at once, on a CPU with a full batch, so that what they need they have before the first
-        request, and memory does not grow with the load.
+        workers at once, on a CPU with a full batch, so that they have before the first request most of what
+        they need, and memory grows little with the load.
         """
         windows = self.max_batch_size if self.device == "cpu" else 1
         with ThreadPoolExecutor(self.workers) as pool:

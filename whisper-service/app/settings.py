@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     whisper_cpu_threads: NonNegativeInt = 0
     """Threads that compute one batch on a CPU; 0 shares out what the container may use."""
     whisper_workers: NonNegativeInt = 0
-    """Batches computed at the same time; 0 chooses: on CUDA one; on a CPU one for every 8 processors, at least two (one on a single processor, three on 3 or 9), or processors / WHISPER_CPU_THREADS where that is set."""
+    """Batches computed at the same time; 0 chooses: on CUDA one; on a CPU one for every 8 processors, at least two (one on a single processor), one more where that divides the processors evenly, or processors / WHISPER_CPU_THREADS where that is set."""
     whisper_max_batch_size: NonNegativeInt = 0
     """Windows decoded together at most; 0 takes what suits device and model (2 or 4 on CPU, 8 or 16 on CUDA)."""
     whisper_adaptive_window: bool = False

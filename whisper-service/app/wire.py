@@ -261,7 +261,7 @@ class Started(_Reply):
     request_id: str
     model: str
     queue_position: int = 0
-    """Requests that wait now, and are of no lower priority."""
+    """Requests that wait now, without those of a lower priority that have not aged into this one's."""
     predicted_start_seconds: float = 0.0
     """Until its first window runs."""
 

@@ -65,8 +65,8 @@ class _Form(OptionFields):
         elif name in SubtitleStyle.model_fields:
             if name in self._layout:
                 raise InvalidRequest(f"'{name}' was sent twice", param=name)
-            # Alone nothing is wrong with a count of lines, and their width may still follow.
-            read_style({"max_line_width": 1, name: value})
+            # A width, without which a count of lines is wrong, may still follow.
+            read_style({"max_line_width": 1, **self._layout, name: value})
             self._layout[name] = value
         else:
             super().add(name, value)

@@ -261,6 +261,7 @@ def test_a_type_in_which_a_device_computes_no_numbers_is_not_served(
         (("int8_float16",), ("int8_float16",), "float16", None),
         (("int8_float32",), ("int8_float32",), None, None),
         (("float16", "int8_float32"), ("int8_float32",), None, "int8_float32"),
+        (("int8_float16", "int8_float32"), ("int8_float32",), None, "int8_float32"),
         ((), (), None, None),
     ],
 )
@@ -298,8 +299,22 @@ def test_a_gpu_without_float16_gets_int8(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(
     ("layers", "heads", "gigabytes", "expected"),
-    [(12, 12, 12, 4), (32, 20, 12, 3), (32, 20, 64, 4), (32, 20, 2, 1), (4, 2, 0.1, 2)],
-    ids=["small", "large-v3", "large-v3 with room", "large-v3 without", "micro with little"],
+    [
+        (12, 12, 12, 4),
+        (32, 20, 12, 3),
+        (32, 20, 64, 4),
+        (32, 20, 2, 1),
+        (4, 2, 0.1, 2),
+        (4, 2, math.inf, 4),
+    ],
+    ids=[
+        "small",
+        "large-v3",
+        "large-v3 with room",
+        "large-v3 without",
+        "micro with little",
+        "nothing tells of it",
+    ],
 )
 def test_the_windows_of_a_batch_on_a_cpu_fit_into_its_memory(
     monkeypatch: pytest.MonkeyPatch, layers: int, heads: int, gigabytes: float, expected: int

@@ -238,6 +238,32 @@ def test_what_fits_no_batch_of_others_is_not_starved_by_what_does(size: int) -> 
     assert served["2"] > 0.8 * (served["0"] + served["1"])
 
 
+@pytest.mark.parametrize(("size", "keys"), [(16, "xy"), (16, "xyz"), (4, "xyz")])
+def test_requests_of_one_tenant_that_share_no_batch_fill_their_own(size: int, keys: str) -> None:
+    queue = FairQueue[Clip]()
+    places = [(key, queue.open("", "interactive")) for key in keys]
+    sizes = []
+    for _ in range(40):
+        for key, place in places:
+            push(queue, place, *clips(key, 2 * size - len(place.entries), 28.0, key))
+        sizes.append(len(queue.take(0.0, size)))
+    slow_start = 5 * len(keys)
+    assert set(sizes[slow_start:]) == {size}
+
+
+@pytest.mark.parametrize(("lower", "higher"), [("interactive", "live"), ("bulk", "interactive")])
+def test_where_steps_take_longer_than_ageing_classes_take_turns(
+    lower: Priority, higher: Priority
+) -> None:
+    queue = FairQueue[Clip]()
+    push(queue, queue.open("", lower), *clips("low", 40, 30.0))
+    served = []
+    for turn in range(20):
+        push(queue, queue.open("", higher), Clip("high", 3.0), now=70.0 * turn)
+        served += [entry.job.name[:3] for entry in queue.take(70.0 * turn + 69.0, 1)]
+    assert 8 <= served.count("hig") <= 12
+
+
 def test_a_file_gets_one_two_four_and_eight_windows_into_its_batches() -> None:
     queue = FairQueue[Clip]()
     push(queue, queue.open("", "bulk"), *clips("w", 20))

@@ -116,7 +116,7 @@ async def transcribe_passage(
         if split.has_unfinished or taken.has_left_out:
             heard = seek
         said = list(look.said(taken.drafts))
-        if not taken.is_silence:
+        if not taken.passes_over_silence:
             _remember(context, said, plan, outcome)
         yield said, seek
 
@@ -162,8 +162,8 @@ class _Taken:
     """When the last word ends, in seconds of the passage."""
     has_left_out: bool = False
     """Whether text was left out as invented."""
-    is_silence: bool = False
-    """Whether only a silence was passed over, before text that is heard again."""
+    passes_over_silence: bool = False
+    """Whether nothing is taken, and the text behind a silence is heard again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class _Look:
         if threshold is not None and self.plan.options.word_timestamps:
             drafts = self._judged()
             if (begin := self._behind_silence(drafts, threshold)) is not None:
-                return _Taken([], begin, last_speech, has_left_out=True, is_silence=True)
+                return _Taken([], begin, last_speech, has_left_out=True, passes_over_silence=True)
             drafts, skipped = self._without_invented(drafts, threshold, last_speech)
             if skipped is not None:
                 next_seek, has_left_out = skipped, True
@@ -255,7 +255,7 @@ class _Look:
         return frame if goes_on else self.split.next_seek
 
     def _judged(self) -> list[Draft]:
-        """What is judged whether it is invented: text without timestamp tokens, one draft, by sentences."""
+        """Drafts that may turn out to be invented: of text without timestamp tokens, which is one, its sentences."""
         if self.plan.timestamps:
             return self.split.drafts
         return split_sentences(self.split.drafts, self.listener.vocabulary.timestamp_begin)

@@ -156,5 +156,5 @@ class Executor(Generic[J, R]):
 
 
 def _windows(batch: Sequence[Entry[Any]]) -> float:
-    """How many full windows a batch takes as long as."""
+    """How many full windows would take as long as this batch."""
     return math.fsum(entry.job.share for entry in batch)

@@ -19,7 +19,7 @@ Priority = Literal["live", "interactive", "bulk"]
 RANKS: dict[str, int] = {"live": 0, "interactive": 1, "bulk": 2}
 
 AHEAD_SECONDS = 30.0
-"""Audio by which a request may be ahead of its tenant's others, because it fits batches that they do not."""
+"""Audio by which a request may be ahead of its tenant's others, because it fits batches of other tenants."""
 AGEING_SECONDS = 30.0
 """A class that has waited this long for a window counts as one higher, and so on, so that none starves."""
 
@@ -175,8 +175,12 @@ class FairQueue(Generic[J]):
         if not candidates:
             return None
         ranks = class_ranks((entry.place for entry in candidates), now)
-        # A class that has aged into another one goes before it; then it waits anew.
-        top = min(ranks, key=lambda rank: (ranks[rank], -rank))
+        # Of classes that age has made equal, the one that has waited longest is next, and then waits anew.
+        since = {
+            rank: min(e.place.waiting_since for e in candidates if e.place.rank == rank)
+            for rank in ranks
+        }
+        top = min(ranks, key=lambda rank: (ranks[rank], since[rank], -rank))
         best: dict[str, Entry[J]] = {}
         for entry in candidates:
             tenant = entry.place.tenant
@@ -194,10 +198,10 @@ class FairQueue(Generic[J]):
     def _candidates(self, batch: list[Entry[J]]) -> Iterator[Entry[J]]:
         """The first window of each request that may still join the batch.
 
-        A tenant pays for what fills batches, and would never begin one of its own if its requests that fit
-        went on and on before those that do not.
+        In batches that another tenant began, requests that fit may run ahead of the tenant's others by
+        AHEAD_SECONDS only: it pays for them, and would never have a turn for the others.
         """
-        for account in self._accounts.values():
+        for name, account in self._accounts.items():
             fitting: list[Entry[J]] = []
             most = math.inf
             for place in account.places:
@@ -208,6 +212,8 @@ class FairQueue(Generic[J]):
                         fitting.append(first)
                 elif place.entries:
                     most = min(most, place.tag + AHEAD_SECONDS)
+            if batch and batch[0].place.account == name:
+                most = math.inf
             yield from (entry for entry in fitting if entry.place.tag <= most)
 
     def _charge(self, entry: Entry[J], now: float, *, is_turn: bool) -> None:

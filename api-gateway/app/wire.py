@@ -379,7 +379,8 @@ async def collect(events: AsyncIterator[Event]) -> Transcript:
             case Failed():
                 raise event.error
             case Finished():
-                text = " ".join(segment.text.strip() for segment in segments).strip()
+                # Each has the space before it, where its language has one.
+                text = "".join(segment.text for segment in segments).strip()
                 return Transcript(**event.model_dump(), text=text, segments=segments)
     raise ServiceError("The work ended without a result")
 

@@ -36,6 +36,18 @@ from worker.sentence_ends import ends_sentence
         ("好.", "我来了", True),
         ("No.", "1", False),
         (" တယ်။", " မင်္ဂလာပါ", True),
+        (" ạ.", " Hôm", True),
+        (" 'è.", " Poi", True),
+        (" é.", " Mas", True),
+        (" я.", " А", True),  # noqa: RUF001
+        (" г.", " Москва", False),  # noqa: RUF001
+        (" a.", " M.", False),
+        (";", " Είμαι", True),
+        (" κάνεις;", " Είμαι", True),
+        (" κάνεις;", " είμαι", False),
+        (" Haus;", " Das", False),
+        (" Sra.", " García", False),
+        (" Srta.", " López", False),
     ],
 )
 def test_sentences_end_at_their_marks_and_not_at_titles_or_initials(

@@ -5,6 +5,7 @@ and numbers. A wrong break costs little (one segment or cue more), so the rules 
 """
 
 import re
+import unicodedata
 
 _WITHOUT_CASE = "".join(
     [
@@ -22,9 +23,13 @@ _CLOSING = re.compile("[^\\w\\s]*[»”’」』)）\\]…]")  # noqa: RUF001
 _END = re.compile(rf"[{_MARKS}][^\w\s]*$")
 _FULL_STOP = re.compile(r"\w\.[^\w\s]*$")
 _INITIALS = re.compile(r"\W*(?:[^\W\d_]\.)+\W*")
+_LONE_LETTER = re.compile(r"\W*([^\W\d_a-zA-Z])\.\W*")
+_VOWELS = frozenset("aeiouyаеёиоуыэюя")  # noqa: RUF001
+_GREEK_QUESTION = re.compile("[;\N{GREEK QUESTION MARK}]$")
+_GREEK = re.compile("[\u0370-\u03ff\u1f00-\u1fff]")
 _NUMBER = re.compile(r"\W*(?:\d\d?|[IVXLC]+)\.\W*")
 _ABBREVIATION = re.compile(
-    r"\W*(mrs?|ms|dr|prof|st|sr|jr|vs|gen|col|capt|lt|rev|sgt|hr|frl?|nr|bzw|ca|mme|mlle|srta?|dra)\.\W*",
+    r"\W*(mrs?|ms|dr|prof|st|sr|jr|vs|gen|col|capt|lt|rev|sgt|hr|frl?|nr|bzw|ca|mme|mlle|srt?a|sres|sras|dra)\.\W*",
     re.IGNORECASE,
 )
 
@@ -33,9 +38,12 @@ def ends_sentence(word: str, following: str) -> bool:
     """Whether a sentence ends between two words that follow each other.
 
     A title (`Dr.`), an initial (`J.`), a number that may be a day's, a century's or a king's (`24.`,
-    `XIV.`), a number before a number, or a mark before a word in lower case does not end one.
+    `XIV.`), a number before a number, or a mark before a word in lower case does not end one. A vowel that is a
+    word by itself (Vietnamese `ạ.`, Italian `è.`) does, and so does Greek's question mark, which looks like `;`.
     """
     word, begins = word.strip(), re.sub(r"^\W+", "", following)[:1]
+    if _GREEK_QUESTION.search(word):
+        return begins.isupper() and _GREEK.match(begins) is not None
     mark = _END.search(word)
     if not mark or word[mark.start()] in _WITHOUT_CASE:
         return mark is not None
@@ -49,7 +57,14 @@ def ends_sentence(word: str, following: str) -> bool:
         return False  # without a space: "No.1" in Japanese
     goes_on = any(kind.fullmatch(word) for kind in (_ABBREVIATION, _NUMBER))
     goes_on = goes_on or (_INITIALS.fullmatch(word) is not None and word.lower() != word.upper())
+    goes_on = goes_on and not _is_lone_vowel(word)
     return not (goes_on or (word[-2:-1].isdigit() and begins.isdigit()))
+
+
+def _is_lone_vowel(word: str) -> bool:
+    """Of those with an accent or in Cyrillic: a plain one may be an abbreviation (`Frankfurt a. M.`)."""
+    letter = _LONE_LETTER.fullmatch(word)
+    return letter is not None and unicodedata.normalize("NFD", letter[1])[0] in _VOWELS
 
 
 def is_closing(word: str) -> bool:

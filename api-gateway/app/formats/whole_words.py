@@ -20,9 +20,12 @@ _VOWELS_BEFORE = "\u0e40\u0e41\u0e42\u0e43\u0e44\u0ec0\u0ec1\u0ec2\u0ec3\u0ec4"
 """Thai and Lao vowels that are written behind and before their consonant."""
 _NEVER_FIRST = (
     "ーっゃゅょぁぃぅぇぉゎッャュョァィゥェォヮヵヶ々ゝゞヽヾ’”）》】〉」』〕、。，．！？：；…・"  # noqa: RUF001
+    "\u0e2f\u0e46\u104a\u104b"
 )
 _NEVER_LAST = "“‘（《【〈「『〔"  # noqa: RUF001
-"""What begins and ends no line in Japanese and Chinese (JIS X 4051)."""
+"""What begins and ends no line in Japanese and Chinese (JIS X 4051); Thai repetition and ellipsis, Burmese full stops."""
+_STACKING = "\u1039\u17d2"
+"""Burmese and Khmer marks that put the next consonant under the one before."""
 _CLOSING = re.compile(r"\s+[?!:;,.%\u00bb\u2026]+")
 """Punctuation that French sets apart with a space and never at the beginning of a line."""
 
@@ -47,6 +50,6 @@ def _continues(before: str, word: str) -> bool:
         return _CLOSING.fullmatch(word) is not None
     if unicodedata.category(first).startswith("M") or first in _VOWELS_BEHIND + _NEVER_FIRST:
         return True
-    if last in _VOWELS_BEFORE + _NEVER_LAST:
+    if last in _VOWELS_BEFORE + _NEVER_LAST + _STACKING:
         return True
     return not (_WITHOUT_SPACES.match(first) or _WITHOUT_SPACES.match(last))

@@ -128,6 +128,15 @@ def test_subtitles_of_hours_do_not_repeat_hours_of_text_for_each_word() -> None:
         SubtitleStyle(max_line_width=1000, max_line_count=2, highlight_words=True)
 
 
+def test_burmese_lines_break_at_no_stacked_consonant_and_begin_with_no_full_stop() -> None:
+    word = "\u1019\u1014\u1039\u1010\u101c\u1031\u1038\u104b"  # Mandalay, and a full stop
+    letters = ["\u1019", "\u1014\u1039", "\u1010", "\u101c\u1031\u1038", "\u104b"]
+    assert "".join(letters) == word
+    spoken = segment(*((letter, n * 1.0, n + 1.0) for n, letter in enumerate(letters)))
+    lines = srt([spoken], SubtitleStyle(max_line_width=2)).split("\n")
+    assert not [line for line in lines if line.endswith("\u1039") or line.startswith("\u104b")]
+
+
 def test_a_line_break_inside_a_word_is_a_space() -> None:
     assert "\nso to say\n\n" in srt([segment((" so\nto\n\nsay", 0.0, 1.0))], PLAIN)
 

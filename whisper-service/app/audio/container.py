@@ -42,7 +42,8 @@ COUNTING = frozenset({"avi", "aac", "ac3", "aiff", "amr", "au", "caf", "eac3", "
 ENDING = frozenset({"matroska", "webm", "asf", "flac", "flv"})
 """Demuxers whose duration is the timestamp at the end, wherever the first one stands; Ogg's is with Opus."""
 GAPS = (0.2, 600.0)
-"""Seconds without sound by which timestamps are ahead that are silence: less is rounding, more a clock that jumped."""
+"""Seconds without sound by which timestamps are ahead that are silence: less is rounding, more a clock that jumped,
+unless the file itself says that it is as long."""
 LEAST_LEAD = 0.02
 """Seconds by which sound begins after its picture that are silence: there nothing is rounded."""
 SAMPLE_RATES = range(4_000, 384_001)
@@ -60,7 +61,7 @@ SIGNATURES = (
 
 
 def open_audio(file: BinaryIO) -> tuple[InputContainer, AudioStream]:
-    """Open `file` (binary, seekable) and find its first audio track.
+    """Open `file` (binary, seekable) and find its first audio track that can be decoded.
 
     Raises UnsupportedMedia for what is no audio or video that we take, InvalidAudio for what is one
     but cannot be read, has no audio track, or claims an absurd sample rate or number of channels.
@@ -108,6 +109,8 @@ class Header:
     """Where the file's first track begins by that clock."""
     lead: float
     """By how much the audio track is said to begin after that, such as a picture without sound."""
+    longest_gap: float
+    """Seconds: so long a time between two timestamps may be silence; of a longer one the clock has jumped."""
     is_clocked: bool
     """Whether timestamps come from a clock, and are not counted."""
 
@@ -118,7 +121,7 @@ class Header:
         """
         if first is None or not self.is_clocked:
             return self.lead
-        return _lead(first - self.origin)
+        return _lead(first - self.origin, self.longest_gap)
 
 
 def read_header(container: InputContainer, stream: AudioStream) -> Header:
@@ -126,14 +129,18 @@ def read_header(container: InputContainer, stream: AudioStream) -> Header:
     names, codec = set(container.format.name.split(",")), stream.codec_context.name
     begin = float((stream.start_time or 0) * (stream.time_base or 0))
     origin = (container.start_time or 0) / av.time_base
-    clock = (begin, origin, _lead(begin - origin), not COUNTING & names)
-    # A piece of a live stream, in which libav's duration is where it ends: all of its tracks begin late.
-    is_piece = "mov" in names and origin > GAPS[0]
+    # A piece of a live stream, in which libav's duration is where it ends: all of its tracks begin late, and
+    # no index tells of its samples.
+    is_piece = "mov" in names and origin > GAPS[0] and not stream.frames
     # Without a `fact` chunk a compressed WAV's is guessed too, from the bit rate in its header; what writes AIFF
     # into a pipe cannot know.
     is_estimated = names == {"aiff"} or (names == {"wav"} and not codec.startswith("pcm_"))
     is_joined_late = names == {"ogg"} and codec == "flac"
     is_certain = not (is_estimated or is_piece or is_joined_late or ESTIMATING & names)
+    longest = GAPS[1]
+    if is_certain and container.duration is not None:
+        longest = max(longest, container.duration / av.time_base)
+    clock = (begin, origin, _lead(begin - origin, longest), longest, not COUNTING & names)
     counts_from_zero = is_piece or ENDING & names or (names == {"ogg"} and codec == "opus")
     if stream.duration is not None and stream.time_base is not None:
         # Matroska tells that of the whole file alone, and libav says the same of each track.
@@ -148,15 +155,9 @@ def read_header(container: InputContainer, stream: AudioStream) -> Header:
     return Header(duration, is_certain, is_of_track, *clock)
 
 
-def _lead(seconds: float) -> float:
+def _lead(seconds: float, longest: float) -> float:
     """By how much sound begins late; 0 for what is rounding, or a clock that jumped."""
-    return seconds if LEAST_LEAD < seconds <= GAPS[1] else 0.0
-
-
-def is_gap(seconds: float) -> bool:
-    """Whether so long a time between two timestamps is silence."""
-    least, most = GAPS
-    return least < seconds <= most
+    return seconds if LEAST_LEAD < seconds <= longest else 0.0
 
 
 def check_shape(sample_rate: int, channels: int) -> None:
@@ -185,10 +186,12 @@ def _format_behind_tags(file: BinaryIO) -> str | None:
 def _first_track(container: InputContainer) -> AudioStream:
     if not container.streams.audio:
         raise InvalidAudio("The file has no audio track", param="file")
-    stream = container.streams.audio[0]
-    codec = stream.codec_context
-    if codec is None or codec.name not in DECODERS:
+    taken = (
+        s for s in container.streams.audio if s.codec_context and s.codec_context.name in DECODERS
+    )
+    if (stream := next(taken, None)) is None:
         raise UnsupportedMedia("The file's audio is in a codec that is not taken", param="file")
+    codec = stream.codec_context
     if codec.sample_rate and codec.channels:  # else only the frames will tell
         check_shape(codec.sample_rate, codec.channels)
     codec.thread_count = 1

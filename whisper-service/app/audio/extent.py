@@ -1,7 +1,7 @@
 """How much of a file is missing, by what the file itself says of its size.
 
 libav believes the bytes that are there: it plays what is left of a file that is cut off, and reports no
-error. Here its size is compared with what the headers of WAV, AIFF, W64, CAF, ASF, Matroska and MP3 promise, and
+error. Here its size is compared with what the headers of WAV, AVI, AIFF, W64, CAF, ASF, Matroska and MP3 promise, and
 with the last page of an Ogg file, the last fragment of an MP4. A few bytes are read, and only numbers are
 taken from them. FLAC, AU, RF64 and MP4 with an index are left to their duration, which libav reads;
 ADTS, AMR, AC-3, MPEG and live Matroska cannot know.
@@ -83,6 +83,9 @@ def behind_tags(file: BinaryIO) -> int:
 
 
 def _declared_size(file: BinaryIO, size: int, head: bytes) -> float:
+    if head[:4] == b"RIFF" and file.read(4) == b"AVI ":
+        (length,) = unpack_from("<I", head, 4)
+        return 8 + length if length < STREAMED else 0.0
     if head[:4] in CHUNKED:
         layout = CHUNKED[head[:4]]
         return next((end for name, end in _chunks(file, layout, size) if name == layout.sound), 0)

@@ -16,7 +16,7 @@ from av.error import FFmpegError
 
 from ..closing import Closing
 from ..errors import AudioTooLong, AudioTooShort, InvalidAudio
-from .container import GAPS, check_shape, is_gap, open_audio, read_header
+from .container import GAPS, check_shape, open_audio, read_header
 from .extent import missing_share
 from .packets import holds_more
 
@@ -153,13 +153,17 @@ class AudioReader(Closing):
             return self._header.silence_before(begin if frame.pts is not None else None)
         step = begin - before
         if not self._header.is_clocked:
-            return step if is_gap(step) else 0.0
-        has_jumped = step < -GAPS[0] or step > GAPS[1]
+            return step if self._is_gap(step) else 0.0
+        has_jumped = step < -GAPS[0] or step > self._header.longest_gap
         self._behind = 0.0 if has_jumped else self._behind + step
-        if not is_gap(self._behind):
+        if not self._is_gap(self._behind):
             return 0.0
         gap, self._behind = self._behind, 0.0
         return gap
+
+    def _is_gap(self, seconds: float) -> bool:
+        """Whether so long a time between two timestamps is silence."""
+        return GAPS[0] < seconds <= self._header.longest_gap
 
 
 class _Mixer:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from faster_whisper import WhisperModel, decode_audio
 from house import DATA
 
-from tools.micro_model.align import Aligner, Heads, choose_heads, store_heads
+from tools.micro_model import align
+from tools.micro_model.align import Aligner, Heads, choose_heads, store_heads, stored_heads
 from tools.micro_model.clips import Clip
 from tools.micro_model.evaluate import LEAD
 
@@ -48,6 +50,34 @@ def test_heads_are_stored_sorted_beside_the_other_settings(tmp_path: Path) -> No
         "suppress_ids": [1],
         "alignment_heads": [[1, 0], [2, 1]],
     }
+
+
+def test_heads_that_are_stored_are_read_back(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"alignment_heads": null}')
+    assert stored_heads(tmp_path) == []
+    store_heads(tmp_path, [[2, 1], [1, 0]])
+    assert stored_heads(tmp_path) == [[1, 0], [2, 1]]
+
+
+@pytest.mark.parametrize(
+    ("stored", "kept"), [([[0, 1]], [[0, 1]]), ([[0, 0]], [[1, 0]]), ([], [[1, 0]])]
+)
+def test_heads_that_are_there_stay_unless_better_ones_are_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stored: Heads, kept: Heads
+) -> None:
+    errors = {((1, 0),): 0.05, ((0, 1),): 0.04}
+    (tmp_path / "config.json").write_text(json.dumps({"alignment_heads": stored}))
+    monkeypatch.setattr(align, "Aligner", lambda model, clips: Measured(errors))
+    monkeypatch.setattr(align, "load_set", lambda path: [(None, np.zeros(1))] * 401)
+    monkeypatch.setattr(align, "choose_heads", lambda *_: ([[1, 0]], 0.05))
+    monkeypatch.setattr(align, "read_model", lambda path: None)
+    monkeypatch.setattr(align, "to_reference", lambda model: None)
+    monkeypatch.setattr(align, "dimensions", lambda names: {"n_text_layer": 2, "n_text_head": 2})
+    (tmp_path / "clips.npy").touch()
+    arguments = ["align", str(tmp_path), "--unseen", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    align.main()
+    assert stored_heads(tmp_path) == kept
 
 
 def test_a_words_error_is_that_of_its_first_token(micro: Path) -> None:

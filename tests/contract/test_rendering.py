@@ -4,34 +4,30 @@ import threading
 from typing import Any
 
 import pytest
-from gateway.routes import openai, transcribe
+from gateway.formats.subtitles import WRITERS
 from house import DATA
 from running import Running
 
 
 @pytest.mark.parametrize(
-    ("module", "path", "fields"),
-    [
-        (openai, "/v1/audio/transcriptions", {"model": "micro"}),
-        (transcribe, "/transcribe/micro", {}),
-    ],
+    ("path", "fields"),
+    [("/v1/audio/transcriptions", {"model": "micro"}), ("/transcribe/micro", {})],
     ids=["v1", "transcribe"],
 )
 def test_subtitles_are_not_made_in_the_event_loop(
     gateway: Running,
     monkeypatch: pytest.MonkeyPatch,
-    module: Any,
     path: str,
     fields: dict[str, str],
 ) -> None:
     made_in: list[str] = []
-    original = module.srt
+    original = WRITERS["srt"]
 
     def noted(*arguments: Any) -> str:
         made_in.append(threading.current_thread().name)
         return original(*arguments)
 
-    monkeypatch.setattr(module, "srt", noted)
+    monkeypatch.setitem(WRITERS, "srt", noted)
     with (DATA / "short" / "en-1.wav").open("rb") as audio:
         answer = gateway.post(path, files={"file": audio}, data=fields | {"response_format": "srt"})
     assert answer.status_code == 200, answer.text

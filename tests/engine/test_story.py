@@ -312,7 +312,7 @@ def test_a_model_of_english_alone_offers_neither_translation_nor_other_languages
 
     monkeypatch.setattr(ctranslate2.models, "Whisper", EnglishAlone)
     # Micro, which stands for it, has other tokens.
-    monkeypatch.setattr(Engine, "silent_pass", lambda engine: None)
+    monkeypatch.setattr(Engine, "silent_pass", lambda engine, windows=1: None)
     settings = Settings(whisper_models=["small.en"], whisper_device="cpu")
     english = Station("small.en", micro, settings)
     try:

@@ -64,6 +64,7 @@ class Batches(IterableDataset[Batch]):
         process = get_worker_info()
         seed = self.seed * 1000 + (process.id if process else 0)
         composer, rng = Composer(self.clips, seed), random.Random(seed)
+        mistakes = torch.Generator().manual_seed(seed)
         while True:
             begin, end = self.schedule.full_share
             decoder_only = rng.random() < DECODER_ONLY_SHARE
@@ -77,7 +78,7 @@ class Batches(IterableDataset[Batch]):
             offset = rng.randint(0, last) if rng.random() < OFFSET_SHARE else 0
             windows = [composer.window(seconds, offset) for _ in range(count * self.scale)]
             batch = as_batch(windows, offset)
-            yield replace(batch, inputs=mistaken(batch.inputs), decoder_only=decoder_only)
+            yield replace(batch, inputs=mistaken(batch.inputs, mistakes), decoder_only=decoder_only)
 
 
 def as_batch(windows: list[Window], offset: int) -> Batch:
@@ -101,11 +102,11 @@ def as_batch(windows: list[Window], offset: int) -> Batch:
     return Batch(samples, sizes, inputs, targets, places, spoken, offset)
 
 
-def mistaken(inputs: Tensor) -> Tensor:
+def mistaken(inputs: Tensor, rng: torch.Generator) -> Tensor:
     """Put other tokens of the batch's texts in the place of some, as a model's own mistakes."""
     is_text = inputs < tokens.END
-    here = is_text & (torch.rand(inputs.shape) < MISTAKEN_TOKENS)
-    here &= torch.rand(len(inputs), 1) < MISTAKEN_WINDOWS
+    here = is_text & (torch.rand(inputs.shape, generator=rng) < MISTAKEN_TOKENS)
+    here &= torch.rand(len(inputs), 1, generator=rng) < MISTAKEN_WINDOWS
     said = inputs[is_text]
-    others = said[torch.randint(max(1, len(said)), (int(here.sum()),))]
+    others = said[torch.randint(max(1, len(said)), (int(here.sum()),), generator=rng)]
     return inputs.masked_scatter(here, others)

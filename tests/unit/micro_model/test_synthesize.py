@@ -86,7 +86,7 @@ def test_practice_has_only_what_is_asked_for_in_every_language(
 def test_practice_for_what_nobody_says_is_refused(
     voice: Voice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(synthesize, "MOST_REFUSED", 200)
+    monkeypatch.setattr(synthesize, "MOST_REFUSED", 2000)
     synthesize.make_set(tmp_path / "set", clips=40, seed=3, matching="^Where")
     with pytest.raises(synthesize.NothingMatches, match="none matches 'elephant'"):
         synthesize.make_set(tmp_path / "none", clips=1, seed=3, matching="elephant")

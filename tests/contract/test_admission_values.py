@@ -5,6 +5,7 @@ import threading
 import wave
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -81,11 +82,11 @@ class Queued:
         return [one.result(60) for one in sent]
 
 
-@pytest.fixture
-def queued() -> Iterator[Queued]:
+@contextmanager
+def queueing(**settings: int) -> Iterator[Queued]:
     """A worker that does one window at a time."""
     with (
-        serve_worker(whisper_workers=1, whisper_max_batch_size=1) as worker,
+        serve_worker(whisper_workers=1, whisper_max_batch_size=1, **settings) as worker,
         ThreadPoolExecutor(8) as pool,
     ):
         transcriber: Transcriber = worker.app.state.transcriber
@@ -95,6 +96,13 @@ def queued() -> Iterator[Queued]:
             yield queued
         finally:
             queued.gate.set()
+
+
+@pytest.fixture
+def queued() -> Iterator[Queued]:
+    """Such a worker, with room for all."""
+    with queueing() as queued:
+        yield queued
 
 
 def places(events: list[dict[str, Any]]) -> list[tuple[int, float]]:
@@ -155,21 +163,14 @@ def test_live_passes_waiting_bulk_by_the_option_of_its_request(queued: Queued) -
 
 
 def test_a_queue_that_one_tenant_has_filled_takes_another_ones_request() -> None:
-    with (
-        serve_worker(whisper_workers=1, whisper_max_batch_size=1, whisper_max_queue=1) as worker,
-        ThreadPoolExecutor(4) as pool,
-    ):
-        transcriber: Transcriber = worker.app.state.transcriber
-        queued = Queued(worker, transcriber.models.station("micro"), pool)
-        queued.hold()
-        sent = []
-        try:
-            sent += [queued.first(), queued.behind("waits")]
-            full = requests.post(f"{worker.url}/transcribe/micro", files={"file": CLIP}, timeout=60)
-            assert (full.status_code, full.json()["error"]["code"]) == (503, "overloaded")
-            sent.append(queued.behind("other", tenant="other"))
-        finally:
-            queued.let_go(*sent)
+    with queueing(whisper_max_queue=1) as queued:
+        sent = [queued.first(), queued.behind("waits")]
+        full = requests.post(
+            f"{queued.worker.url}/transcribe/micro", files={"file": CLIP}, timeout=60
+        )
+        assert (full.status_code, full.json()["error"]["code"]) == (503, "overloaded")
+        sent.append(queued.behind("other", tenant="other"))
+        queued.let_go(*sent)
     assert queued.served == ["first", "waits", "other"]
 
 

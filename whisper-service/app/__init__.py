@@ -5,9 +5,9 @@ What is set here is read by libraries when they are loaded.
 
 import os
 
-# By default the threads of libgomp, CTranslate2's, wait by spinning. Where other work shares the processors, and since requests
-# come from several Python threads, each with a team of its own, that made a 7 s clip take 2 to 10 s
-# instead of 0.4 s (2 cores, load 6); asleep they lose nothing that can be measured.
+# By default the threads of libgomp, CTranslate2's, wait by spinning. Where other work shares the processors,
+# and since requests come from several Python threads, each with a team of its own, that made a 7 s clip take
+# 2 to 10 s instead of 0.4 s (2 cores, load 6); asleep they lose nothing that can be measured.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Compose passes on as empty what is not set. Most of the hub's clients take that for unset; the one for

@@ -226,6 +226,14 @@ class Overflowing:
         return [None]
 
 
+def stand_in(monkeypatch: pytest.MonkeyPatch, **types: tuple[str, ...]) -> None:
+    """Let models be Overflowing, of which none is loaded yet."""
+    for name, value in types.items():
+        monkeypatch.setattr(Overflowing, name, value)
+    monkeypatch.setattr(Overflowing, "loaded", weakref.WeakSet(), raising=False)
+    monkeypatch.setattr(ctranslate2.models, "Whisper", Overflowing)
+
+
 @pytest.mark.parametrize(
     ("chosen", "works_in", "expected"),
     [
@@ -241,9 +249,7 @@ def test_a_type_in_which_a_device_computes_no_numbers_is_not_served(
     works_in: tuple[str, ...],
     expected: str | None,
 ) -> None:
-    monkeypatch.setattr(Overflowing, "works_in", works_in)
-    monkeypatch.setattr(Overflowing, "loaded", weakref.WeakSet(), raising=False)
-    monkeypatch.setattr(ctranslate2.models, "Whisper", Overflowing)
+    stand_in(monkeypatch, works_in=works_in)
     settings = Settings(whisper_device="cpu", whisper_compute_type=chosen)
     if expected is None:
         with pytest.raises(EngineError, match="its numbers overflow"):
@@ -274,10 +280,7 @@ def test_a_gpu_with_little_memory_gets_int8_and_one_that_overflows_float32(
 ) -> None:
     """Full float32 after float16 that overflows is as good a reason for int8."""
     types = {"float16", "float32", "int8", "int8_float16", "int8_float32"}
-    monkeypatch.setattr(Overflowing, "works_in", works_in)
-    monkeypatch.setattr(Overflowing, "fits_in", fits_in)
-    monkeypatch.setattr(Overflowing, "loaded", weakref.WeakSet(), raising=False)
-    monkeypatch.setattr(ctranslate2.models, "Whisper", Overflowing)
+    stand_in(monkeypatch, works_in=works_in, fits_in=fits_in)
     monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
     monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda device: types)
     settings = Settings(whisper_device="cuda", whisper_compute_type=chosen)

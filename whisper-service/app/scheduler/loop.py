@@ -31,6 +31,7 @@ A balancer that asks /readyz sends it no request that would show it.
 ANYONE = Arrival(tenant=None)
 """A request of which nothing is known yet: what it is refused for, every other one would be too."""
 DEFAULT = Arrival()
+"""A request that says nothing of itself."""
 
 
 class SchedulerDied(ServiceError):

@@ -4,7 +4,7 @@ import asyncio
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ..audio import SAMPLE_RATE, Cage
 from ..decoding.listener import Listener
@@ -79,8 +79,10 @@ class Transcriber:
                 await reading.open()
             seconds = self._likely_seconds(upload, reading)
             in_turn = plan.conditioned or not plan.vad
-            arrival = _arrival(upload.options, seconds, in_turn=in_turn, age=upload.age)
-            arrival = replace(arrival, share=plan.window_share(seconds))
+            share = plan.window_share(seconds)
+            arrival = _arrival(
+                upload.options, seconds, in_turn=in_turn, age=upload.age, share=share
+            )
             position = station.scheduler.waiting_before(arrival)
             predicted = station.scheduler.predicted_start_seconds(arrival)
             with station.scheduler.open(arrival) as lane:
@@ -147,6 +149,6 @@ async def _only(work: Awaitable[Detected]) -> AsyncGenerator[Detected, None]:
 
 
 def _arrival(
-    options: Options, seconds: float = 0.0, *, in_turn: bool = False, age: float
+    options: Options, seconds: float = 0.0, *, in_turn: bool = False, age: float, share: float = 1.0
 ) -> Arrival:
-    return Arrival(options.tenant, options.priority, seconds, options.deadline, in_turn, age)
+    return Arrival(options.tenant, options.priority, seconds, options.deadline, in_turn, age, share)

@@ -23,6 +23,7 @@ FAILED = (
 class FalseWorker:
     """Refuses as often as `refusals` says, else reads the upload and sends `lines`.
 
+    Without `admits` it says nothing even when it is asked beforehand.
     An event among the lines is waited for, and `every_seconds` before each line. With `hang` it falls silent after the last; `streaming`
     is set then, `released` when nobody listens. Its model `micro` transcribes once it is ready.
     """
@@ -34,8 +35,10 @@ class FalseWorker:
         every_seconds: float = 0.0,
         refusals: tuple[ServiceError, ...] = (),
         model_status: str = "ready",
+        admits: bool = True,
     ) -> None:
         self.lines, self.hang, self.refusals = lines, hang, list(refusals)
+        self.admits = admits
         self.every_seconds = every_seconds
         self.model: dict[str, object] = {"id": "micro", "status": model_status}
         if model_status == "ready":
@@ -53,6 +56,8 @@ class FalseWorker:
 
     async def admit(self, request: Request) -> Response:
         self.asked.append(dict(request.headers))
+        while not self.admits and (await request.receive())["type"] != "http.disconnect":
+            pass
         if self.refusals:
             return error_response(self.refusals.pop(0))
         return Response(status_code=204)

@@ -17,7 +17,7 @@ LAYERS = {
         {"wire", "multipart"},
         {"settings", "edge", "fields", "formats", "logs"},
         {"openai_form", "server", "sse"},
-        {"worker", "uploads", "between"},
+        {"worker", "uploads", "middleware"},
         {"auth"},
         {"deps"},
         {"routes"},
@@ -30,12 +30,13 @@ LAYERS = {
         {"multipart", "server"},
         {"audio", "uploads"},
         {"vad", "mel", "shape", "machine"},
-        {"config", "windows", "hub"},
+        {"model_config", "windows", "hub"},
         {"engine"},
         {"scheduler"},
         {"decoding"},
         {"models"},
         {"transcribe"},
+        {"lines"},
         {"routes", "health"},
         {"main"},
     ],
@@ -47,13 +48,14 @@ ONLY_THERE = {
         "httpx": set(),
         "av": {"audio"},
         "ctranslate2": {"engine", "hub", "machine"},
-        "faster_whisper": {"decoding", "hub", "vad", "mel", "windows"},
+        "faster_whisper": {"decoding", "hub", "vad", "mel"},
     },
 }
 
 
 def _modules(service: str) -> list[Path]:
-    return sorted(path for path in SERVICES[service].rglob("*.py") if path.stem != "__init__")
+    service_itself = SERVICES[service] / "__init__.py"
+    return sorted(path for path in SERVICES[service].rglob("*.py") if path != service_itself)
 
 
 def _unit(service: str, path: Path) -> str:

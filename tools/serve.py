@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -79,7 +79,8 @@ def main() -> int:
         base = base_url(env)
         _wait(stop, services, lambda: _is_ready(base))
         if not stop.came:
-            print(greeting(base, env), flush=True)
+            with suppress(OSError):  # who started it may not read on
+                print(greeting(base, env), flush=True)
         _wait(stop, services, lambda: False)
     except CannotRun as exc:
         print(f"make run: {exc}", file=sys.stderr)

@@ -46,7 +46,8 @@ async def require_openai_key(
         message = "You didn't provide an API key: send it as 'Authorization: Bearer YOUR_KEY'."
         raise MissingKey(message, headers=exc.headers) from exc
     except InvalidKey as exc:
-        raise IncorrectKey("Incorrect API key provided.") from exc
+        challenge = {"WWW-Authenticate": "Bearer"}
+        raise IncorrectKey("Incorrect API key provided.", headers=challenge) from exc
 
 
 def warn_if_open(settings: Settings) -> None:

@@ -69,7 +69,7 @@ class Fields:
         """Take one field as it stands in the form."""
         root, keys = split_name(name)
         values = self._values.setdefault(root, [])
-        if value != "":
+        if value.strip():
             values.append((tuple(re.findall(r"\[([^\[\]]*)\]", keys)), value))
 
     def unread(self) -> list[str]:
@@ -83,23 +83,28 @@ class Fields:
             raise InvalidRequest(f"'{name}' was sent twice", param=name)
         if values and values[0][0]:
             raise InvalidRequest(f"'{name}' is a single value", param=name)
-        return values[0][1] if values else None
+        return values[0][1].strip() if values else None
 
-    def texts(self, name: str, *, separator: str | None = ",") -> list[str]:
-        """A list: bracketed items as they are, a bare value as JSON or cut at `separator`."""
+    def texts(self, name: str, *, by_commas: bool = True, are_words: bool = False) -> list[str]:
+        """A list: bracketed items as they are, a bare value as JSON or cut at commas.
+
+        A bare name that comes again is one item each time, as the Ruby SDK writes lists. Items that
+        `are_words` hold no comma, so that each of them may be a list itself.
+        """
         items: list[str] = []
-        for keys, value in self._take(name):
+        values = self._take(name)
+        for keys, value in values:
             if keys not in ((), ("",)) and not (len(keys) == 1 and keys[0].isdecimal()):
                 raise InvalidRequest(f"'{name}' is a list, not an object", param=name)
             # Counted before they are made; an item's own commas would have to be very many.
-            if not keys and len(items) + value.count(",") >= MAX_ITEMS:
+            if len(items) + by_commas * value.count(",") >= MAX_ITEMS:
                 raise InvalidRequest(f"'{name}' has more than {MAX_ITEMS} items", param=name)
-            if keys:
+            if (keys or len(values) > 1) and not are_words:
                 items.append(value)
-            elif value.lstrip().startswith("["):
-                items += _json_list(name, value)
+            elif (listed := _json_list(value)) is not None:
+                items += listed
             else:
-                items += value.split(separator) if separator else [value]
+                items += value.split(",") if by_commas else [value]
         return [item.strip() for item in items if item.strip()]
 
     def option_list(self, name: str) -> str | list[str]:
@@ -108,7 +113,7 @@ class Fields:
             case [((), value)]:
                 return value
             case _:
-                return self.texts(name) or ""
+                return self.texts(name, are_words=True) or ""
 
     def mapping(self, name: str) -> str | dict[str, Any] | None:
         """An object from `name[key]` fields or from JSON; else the bare word, None for null."""
@@ -128,10 +133,16 @@ class Fields:
         return self._values.get(name, [])
 
 
-def _json_list(name: str, value: str) -> list[str]:
-    items = _json(name, value)
+def _json_list(value: str) -> list[str] | None:
+    """The strings of a JSON list; None for what is none, as a keyword in brackets."""
+    if not value.lstrip().startswith("["):
+        return None
+    try:
+        items = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise InvalidRequest(f"'{name}' must be a list of strings", param=name)
+        return None
     return items
 
 

@@ -9,9 +9,10 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from .auth import warn_if_open
-from .between import install_between
 from .edge import install_edge
 from .logs import configure_logging
+from .middleware import install_middleware
+from .multipart import check_scratch
 from .routes import detect_language, health, openai, transcribe
 from .server import serve
 from .setting_types import told
@@ -38,7 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(detect_language.router)
     app.include_router(openai.router)
     app.include_router(health.router)
-    install_between(app, settings)
+    install_middleware(app, settings)
     install_edge(app)
     return app
 
@@ -47,6 +48,7 @@ def run() -> None:
     """Serve until told to stop; a wrong setting ends with a non-zero status."""
     try:
         settings = Settings()
+        check_scratch()
     except ValueError as exc:
         sys.exit(f"api-gateway cannot start: {told(exc)}")
     configure_logging(settings.log_level)

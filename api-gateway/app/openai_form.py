@@ -39,7 +39,10 @@ KNOWN = frozenset(
 )
 """Every field that is read, whether it has an effect or not."""
 
-_DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,", re.ASCII)
+_DATA_URL = re.compile(
+    r"""data:[\w.+-]+/[\w.+-]+(;\ *[\w.+-]+="?[\w.+,\ -]+"?)*;\ *base64,""",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 class ServerVad(BaseModel):
@@ -110,7 +113,7 @@ class OpenAIForm:
         whole = Fields()
         whole.add(name, value)
         # One too many is enough to be refused.
-        for reference in whole.texts(REFERENCES, separator=None)[: MAX_SPEAKERS + 1]:
+        for reference in whole.texts(REFERENCES, by_commas=False)[: MAX_SPEAKERS + 1]:
             self.fields.add(f"{REFERENCES}[]", reference[:REFERENCE_CHARS])
 
     def read(self) -> Asked:
@@ -135,7 +138,7 @@ class OpenAIForm:
             "include": logprobs and response_format != "json",
             "progress": progress and not stream,
             "task": self.task == "translate" and fields.text("task") is not None,
-            **dict.fromkeys(style.model_fields_set, response_format not in SUBTITLES),
+            **dict.fromkeys(style.chosen, response_format not in SUBTITLES),
             **dict.fromkeys(_check_speakers(fields), True),
         }
         logprobs = logprobs and response_format == "json"
@@ -261,8 +264,8 @@ def _style(fields: Fields) -> SubtitleStyle:
 
 def _check_speakers(fields: Fields) -> list[str]:
     """Hold OpenAI's rules on known speakers; returns the names of those fields that were sent."""
-    names = fields.texts("known_speaker_names", separator=None)
-    references = fields.texts(REFERENCES, separator=None)
+    names = fields.texts("known_speaker_names", by_commas=False)
+    references = fields.texts(REFERENCES, by_commas=False)
     if len(names) > MAX_SPEAKERS:
         message = f"At most {MAX_SPEAKERS} known speakers"
         raise InvalidRequest(message, param="known_speaker_names")
@@ -283,7 +286,8 @@ def _parsed(fields: Fields, name: str, kind: type[T], default: T) -> T:
 
 def _parsed_list(fields: Fields, name: str, kind: type[list[T]]) -> list[T]:
     # The first wrong item ends it: to word each of 100,000 takes a second.
-    return _validated(Annotated[kind, Field(fail_fast=True)], fields.texts(name), name)  # type: ignore[arg-type]
+    given = fields.texts(name, are_words=True)
+    return _validated(Annotated[kind, Field(fail_fast=True)], given, name)  # type: ignore[arg-type]
 
 
 def _validated(kind: type[T], value: Any, param: str) -> T:

@@ -15,6 +15,7 @@ from pydantic import (
     ValidationError,
 )
 from pydantic_settings import NoDecode
+from pydantic_settings.exceptions import SettingsError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -40,6 +41,8 @@ def _stripped(secret: SecretStr) -> SecretStr:
 
 def told(error: ValueError) -> str:
     """What is wrong with settings, in one line that names them as they are written."""
+    if isinstance(error, SettingsError) and (field := re.search(r'field "(\w+)"', str(error))):
+        return f"{field[1].upper()}: is not valid JSON"
     if not isinstance(error, ValidationError):
         return str(error)
     faults = []

@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol
 from fastapi import Request
 
 from .errors import InvalidRequest
-from .multipart import PIECE_BYTES, Part, missing_file, read_parts, scratch_file, store
+from .multipart import PIECE_BYTES, Part, let_go, missing_file, read_parts, scratch_file, store
 
 RESERVE = 256 * 1024 * 1024
 """Bytes that spooled files leave free on the disk, which is the host's."""
@@ -72,9 +72,9 @@ class Upload:
         self._spool.seek(0)
 
     def close(self) -> None:
-        """Give a spooled file's room back."""
+        """Give a spooled file's room back; more than once is the same as once."""
         if self._spool is not None:
-            self._spool.close()
+            let_go(self._spool)
 
     async def body(self, options: Callable[[], Mapping[str, str]]) -> AsyncIterator[bytes]:
         """Yield the worker's multipart body; `options` is asked once every field has been read."""
@@ -87,6 +87,7 @@ class Upload:
         else:
             while piece := await asyncio.to_thread(self._spool.read, PIECE_BYTES):
                 yield piece
+            self.close()  # the text may take hours more
         for name, value in options().items():
             yield b"\r\n" + self._header(f'name="{name}"') + value.encode()
         yield f"\r\n--{self._boundary}--\r\n".encode()

@@ -24,6 +24,14 @@ from .languages import language_code
 
 Language = Annotated[str, AfterValidator(language_code)]
 
+
+def _unless_detected(value: Any) -> Any:
+    """None for `auto`, the word of whisper.cpp and others for a language that is to be detected."""
+    return None if isinstance(value, str) and value.strip().lower() == "auto" else value
+
+
+DetectableLanguage = Annotated[Language | None, BeforeValidator(_unless_detected)]
+
 MAX_KEYS = 100
 """Of an object in a form field."""
 
@@ -91,8 +99,8 @@ class Options(BaseModel):
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    language: Language | None = None
-    """Language spoken; unset means that it is detected."""
+    language: DetectableLanguage = None
+    """Language spoken; unset, or `auto`, means that it is detected."""
     task: Literal["transcribe", "translate"] = "transcribe"
     """`translate` gives English text."""
     prompt: str | None = Field(None, max_length=100_000)
@@ -202,7 +210,10 @@ def _inlined(field: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
 
 def read_options(fields: Mapping[str, Any]) -> Options:
     """Check form fields; an empty value means unset. Raises errors that name the field."""
-    given = {k: v for k, v in fields.items() if v != "" or k not in Options.model_fields}
+    read = {k: v.strip() if isinstance(v, str) else v for k, v in fields.items()}
+    given = {
+        k: v for k, v in read.items() if v not in ("", "null") or k not in Options.model_fields
+    }
     try:
         return Options.model_validate(given)
     except ValidationError as exc:

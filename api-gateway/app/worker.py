@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 PROBE_SECONDS = 5.0
+ADMISSION_SECONDS = 15.0
+"""For an answer that needs no work: whoever waits for it is not noticed to leave, and holds a place."""
 
 
 @contextmanager
@@ -51,8 +53,9 @@ def _translated_errors() -> Iterator[None]:
 class Worker:
     """A client of one worker; open it with `connect`."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
+    def __init__(self, client: httpx.AsyncClient, admission_timeout: httpx.Timeout) -> None:
+        self._client, self._admission_timeout = client, admission_timeout
+        self._ailment = ""
 
     @staticmethod
     @asynccontextmanager
@@ -60,7 +63,10 @@ class Worker:
         """Open the connection pool for the lifetime of the gateway."""
         token = settings.worker_token.get_secret_value()
         # No fixed time limit on a request: only silence is one, so a long file never meets it.
-        timeout = httpx.Timeout(settings.model_timeout, connect=CONNECT_SECONDS, pool=None)
+        timeout, admission_timeout = (
+            httpx.Timeout(silence, connect=CONNECT_SECONDS, pool=None)
+            for silence in (settings.model_timeout, min(settings.model_timeout, ADMISSION_SECONDS))
+        )
         async with httpx.AsyncClient(
             base_url=str(settings.model_url),
             headers={b"Authorization": f"Bearer {token}".encode()} if token else {},
@@ -68,7 +74,7 @@ class Worker:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
             trust_env=False,
         ) as client:
-            yield Worker(client)
+            yield Worker(client, admission_timeout)
 
     async def health(self) -> Health:
         """The worker's state; `unreachable` instead of an error, also when it refuses this gateway."""
@@ -80,9 +86,14 @@ class Worker:
                 # Its health is open to everybody; what requests need is WORKER_TOKEN too.
                 await self.models()
         except (ServiceError, ValueError) as exc:
-            reason = exc if isinstance(exc, ServiceError) else "The model service sent no health"
-            log.warning("health: %s", reason)
-            return Health(status="unreachable")
+            reason = exc.message if isinstance(exc, ServiceError) else "It sent no health"
+            state = Health(status="unreachable")
+        else:
+            reason = ""
+        if reason != self._ailment:  # probes ask many times a minute
+            level = logging.WARNING if reason else logging.INFO
+            log.log(level, "health: %s", reason or "The model service answers again")
+            self._ailment = reason
         return state
 
     async def models(self) -> list[ModelInfo]:
@@ -109,6 +120,7 @@ class Worker:
                 f"/admission/{quote(model)}",
                 json=asked.model_dump(),
                 headers={"X-Request-ID": request_id},
+                timeout=self._admission_timeout,
             )
         await _raise_for_error(answer)
         if answer.status_code != HTTPStatus.NO_CONTENT:

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from gateway.edge import ClosingStream, install_edge
+from gateway.edge import install_edge
 from gateway.main import create_app as create_gateway
-from gateway.server import DeadlineProtocol
+from gateway.server import DeadlineProtocol, _for_both_families
 from gateway.settings import Settings as GatewaySettings
 from house import DATA
 from processes import PATIENCE, until
@@ -26,12 +26,14 @@ from running import KEY, Running, serve
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 from worker import main as worker_main
+from worker.lines import EventLines
 from worker.settings import Settings as WorkerSettings
-from worker.wire import Health
+from worker.wire import Event, Failed, Health, Progress, Started, parse_event
 
 SPEECH = (DATA / "short" / "en-1.wav").read_bytes()
 HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 TAIL = b"\r\n--b--\r\n"
+STARTED = Started(request_id="r", model="micro")
 
 
 class Impatient(DeadlineProtocol):
@@ -248,47 +250,60 @@ def test_the_work_for_a_client_that_does_not_read_its_answer_ends() -> None:
     app = FastAPI()
     ended = threading.Event()
 
-    async def endless() -> AsyncGenerator[bytes, None]:
+    async def endless() -> AsyncGenerator[Event, None]:
         try:
             while True:
-                yield bytes(1_000_000)
+                yield Progress(stage="x" * 1_000_000, audio_seconds_done=0)
                 await asyncio.sleep(0)
         finally:
             ended.set()
 
     @app.get("/")
     async def answer() -> Response:
-        return ClosingStream(endless())
+        return EventLines(STARTED, endless())
 
     with serve(app, protocol=Impatient) as service, connect(service) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert ended.wait(PATIENCE)
 
 
-def test_a_request_that_a_stop_does_not_wait_for_is_told_to_come_again() -> None:
-    """uvicorn cancels what still runs when its patience ends."""
-    app = FastAPI()
-    install_edge(app)
-    sent: list[dict[str, Any]] = []
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
+def stopped(install: Callable[[FastAPI], None], app: FastAPI, **headers: str) -> list[Any]:
+    """What is sent to a request that a stop does not wait for: uvicorn cancels it when its patience ends."""
+    install(app)
+    sent: list[Any] = []
 
     async def stop() -> None:
         begun = asyncio.Event()
 
-        @app.get("/")
-        async def wait_for_ever() -> None:
-            begun.set()
-            await asyncio.Event().wait()
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
 
-        scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
-        request = asyncio.ensure_future(app(scope, asyncio.Event().wait, send))
+        app.state.begun = begun
+        lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": lines}
+        work = app(scope | {"query_string": b""}, asyncio.Event().wait, send)
+        request = asyncio.ensure_future(work)
         await begun.wait()
         request.cancel()
         await request
 
     asyncio.run(stop())
+    return sent
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-length": "1000000"}], ids=["whole", "arriving"])
+def test_a_request_that_a_stop_does_not_wait_for_is_told_to_come_again(
+    headers: dict[str, str],
+) -> None:
+    """At once, also while its upload arrives: the server ends before the rest would be there."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def wait_for_ever() -> None:
+        app.state.begun.set()
+        await asyncio.Event().wait()
+
+    sent = stopped(install_edge, app, **headers)
     assert sent[0]["status"] == 503
     assert dict(sent[0]["headers"])[b"retry-after"] == b"1"
     assert json.loads(sent[1]["body"])["error"] == {
@@ -297,6 +312,31 @@ def test_a_request_that_a_stop_does_not_wait_for_is_told_to_come_again() -> None
         "param": None,
         "code": "overloaded",
     }
+
+
+def test_a_stream_that_a_stop_does_not_wait_for_says_so_in_its_last_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = FastAPI()
+
+    async def endless() -> AsyncGenerator[Event, None]:
+        app.state.begun.set()
+        await asyncio.Event().wait()
+        yield STARTED
+
+    @app.get("/")
+    async def answer() -> Response:
+        return EventLines(STARTED, endless())
+
+    status, *bodies = stopped(install_edge, app)
+    assert status["status"] == 200
+    first, last, *rest = b"".join(body["body"] for body in bodies).splitlines()
+    assert parse_event(first) == STARTED
+    failed = parse_event(last)
+    assert isinstance(failed, Failed)
+    assert (failed.status, failed.code, rest) == (503, "overloaded", [])
+    assert not bodies[-1].get("more_body", False)
+    assert "Traceback" not in caplog.text
 
 
 def pending_tasks() -> int:
@@ -354,3 +394,12 @@ def test_an_offer_of_another_protocol_is_passed_over_without_a_warning(
     answer = gateway.get(path, headers={"Connection": "Upgrade", "Upgrade": protocol})
     assert answer.status_code == status
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_both_families_of_addresses_are_listened_at() -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    (listening,) = _for_both_families(0) or []
+    with listening:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, listening.getsockname()[1])).close()

@@ -1,8 +1,12 @@
 """Every way to fail, asked for once: the house's one shape, on both services."""
 
 import http.client
+import json
 import re
+import socket
 import sys
+import time
+from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -403,10 +407,74 @@ def test_the_openapi_page_documents_the_errors_of_the_models(
     assert set(route["responses"]) == statuses | {"default"}
 
 
-@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/audio/translations"])
-def test_the_openapi_page_has_every_kind_of_answer(gateway: Running, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "kinds"),
+    [
+        ("/transcribe/{model}", {"text/plain"}),
+        ("/v1/audio/transcriptions", {"text/plain", "text/event-stream"}),
+        ("/v1/audio/translations", {"text/plain", "text/event-stream"}),
+    ],
+)
+def test_the_openapi_page_has_every_kind_of_answer(
+    gateway: Running, path: str, kinds: set[str]
+) -> None:
     answer = gateway.get("/openapi.json").json()["paths"][path]["post"]["responses"]["200"]
-    assert set(answer["content"]) == {"application/json", "text/plain", "text/event-stream"}
+    assert set(answer["content"]) == {"application/json"} | kinds
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/transcribe/{model}", "/detect-language/{model}", "/v1/audio/transcriptions"],
+)
+def test_what_the_page_of_documentation_sends_by_itself_is_right(
+    gateway: Running, path: str
+) -> None:
+    """As Swagger UI fills its form: each field with its default, else its example, else one it makes up."""
+    route = gateway.get("/openapi.json").json()["paths"][path]["post"]
+    form = route["requestBody"]["content"]["multipart/form-data"]["schema"]
+    sent: list[tuple[str, Any]] = [("file", SPEECH)]
+    for name, field in form["properties"].items():
+        if name in form["required"]:
+            continue
+        value = field["default"] if "default" in field else field["example"]
+        values = value if isinstance(value, list) else [value]
+        sent += [(name, (None, v if isinstance(v, str) else json.dumps(v))) for v in values]
+    if "model" in form["required"]:
+        sent.append(("model", (None, "micro")))
+    answer = gateway.post(path.replace("{model}", "micro"), files=sent)
+    assert answer.status_code == 200, answer.text
+    assert "x-ignored-params" not in answer.headers
+
+
+@pytest.mark.parametrize("size", [17_000, 31_000])
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_headers_that_are_too_large_are_refused_however_they_arrive(
+    service: Running, size: int, pieces: int
+) -> None:
+    head = f"GET /livez HTTP/1.1\r\nHost: x\r\nCookie: {'c' * size}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", urlsplit(service.url).port)) as connection:
+        for start in range(0, len(head), -(-len(head) // pieces)):
+            connection.sendall(head[start : start + -(-len(head) // pieces)])
+            time.sleep(0.05)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        body = json.loads(answer.read())
+    assert answer.status == 400
+    assert body["error"]["message"] == "The headers are larger than 16384 bytes"
+
+
+def test_a_target_may_be_a_whole_address_as_proxies_are_asked(service: Running) -> None:
+    with closing(http.client.HTTPConnection(urlsplit(service.url).netloc)) as connection:
+        connection.request("GET", f"{service.url}/livez")
+        assert connection.getresponse().status == 200
+
+
+def test_a_wrong_key_says_which_one_is_wanted(gateway: Running) -> None:
+    for path, status in (("/v1/models", 401), ("/transcribe/micro", 403)):
+        ask = gateway.get if path == "/v1/models" else gateway.post
+        answer = ask(path, key="wrong")
+        assert answer.status_code == status
+        assert (answer.headers.get("www-authenticate") == "Bearer") is (status == 401)
 
 
 @pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/audio/translations"])

@@ -281,6 +281,8 @@ def test_an_alias_serves_the_revision_of_the_hub_id_that_it_stands_for(tmp_path:
         ),
         ({"WHISPER_BEAM_SIZES": "5"}, "Unknown settings: WHISPER_BEAM_SIZES"),
         ({"WHISPER_BEAM_SIZE": "0"}, "whisper-service cannot start: "),
+        ({"WHISPER_TEMP_DIR": "/proc"}, "cannot start: Uploads cannot be stored in /proc: "),
+        ({"WHISPER_ALIASES": "ours"}, "cannot start: WHISPER_ALIASES: is not valid JSON"),
     ],
 )
 def test_a_worker_that_cannot_serve_at_all_ends_with_a_reason_and_a_status(

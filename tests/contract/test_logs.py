@@ -1,6 +1,7 @@
 """What the log says of a request that failed: its id, its code and, where it is our doing, the cause."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -221,3 +222,34 @@ def test_a_path_cannot_pass_for_other_facts(
     answer = gateway.get("/x%22%20status=%22200")
     told = line(caplog, "gateway", answer.headers["x-request-id"])
     assert 'path="/x\\" status=\\"200" status=404' in told
+
+
+def test_probes_say_once_that_the_worker_is_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    with serve_gateway(f"http://127.0.0.1:{port}") as gateway:
+        assert [gateway.get("/health").status_code for _ in range(3)] == [503] * 3
+    told = [r.getMessage() for r in caplog.records if "health: " in r.getMessage()]
+    assert told == ["health: The model service cannot be reached"]
+
+
+@pytest.mark.parametrize("root", ["", "/asr"])
+def test_probes_leave_no_lines_in_the_log(
+    caplog: pytest.LogCaptureFixture, worker: Running, root: str
+) -> None:
+    with serve_gateway(worker.url, root_path=root) as gateway:
+        caplog.clear()
+        for path in ("/health", "/readyz", "/livez"):
+            assert gateway.get(root + path).status_code == 200
+    assert [r.getMessage() for r in caplog.records if r.name.endswith(".edge")] == []
+
+
+def test_a_request_has_one_line_in_each_log(
+    caplog: pytest.LogCaptureFixture, gateway: Running
+) -> None:
+    caplog.clear()
+    answer = gateway.post("/transcribe/micro", files={"file": SPEECH})
+    for service in ("gateway", "worker"):
+        line(caplog, service, answer.headers["x-request-id"])

@@ -72,7 +72,8 @@ def test_08_chunks_of_any_size_give_the_same_text(gateway: Running, size: int) -
     form += b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
     form += short + b"\r\n--b--\r\n"
     pieces = (form[start : start + size] for start in range(0, len(form), size))
-    assert whole_form(gateway, pieces, "b")["text"] == send(gateway, file=short).json()["text"]
+    text = whole_form(gateway, pieces, "b")["text"]
+    assert text == send(gateway, file=short).json()["text"] != ""
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,15 @@ def test_a_silent_worker_is_given_up(lines: tuple[str, ...]) -> None:
     assert silent.released.wait(10)
 
 
+def test_a_worker_that_is_silent_when_it_is_asked_beforehand_is_given_up_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.worker.ADMISSION_SECONDS", 0.5)
+    silent = FalseWorker(STARTED, FINISHED, admits=False)
+    status, body = ask(silent, model_timeout=3600)
+    assert (status, code(body)) == (504, "worker_timeout")
+
+
 def test_a_worker_that_answers_in_another_shape_is_a_lost_worker() -> None:
     app = FastAPI()
 

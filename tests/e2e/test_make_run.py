@@ -11,17 +11,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import IO
 
 import pytest
+import requests
 from house import ROOT
-from processes import PATIENCE, SETTINGS, clean_environment, descendants, free_port, wait_for_end
+from processes import (
+    PATIENCE,
+    SETTINGS,
+    clean_environment,
+    descendants,
+    free_port,
+    until,
+    wait_for_end,
+)
 
 TEXT = (
     "I have eleven chairs and sixty batteries. Can you send the letter to Clara before Wednesday?"
 )
 
 
-def make_run(**settings: object) -> subprocess.Popen[str]:
+def make_run(
+    stdout: "IO[str] | int" = subprocess.PIPE, **settings: object
+) -> subprocess.Popen[str]:
     own: dict[str, object] = {  # whatever a `.env` says that is there
         **{name.upper(): "" for name in SETTINGS},
         "SERVICE_PORT": free_port(),
@@ -33,7 +45,7 @@ def make_run(**settings: object) -> subprocess.Popen[str]:
         ["make", "run"],
         cwd=ROOT,
         env=clean_environment(**own | settings),
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         start_new_session=True,
         text=True,
@@ -100,6 +112,26 @@ def test_a_signal_to_the_whole_group_as_a_terminal_sends_it_leaves_no_process_be
         os.killpg(run.pid, signal.SIGINT)
         wait_for_end(watched)
         assert run.wait(PATIENCE) == -signal.SIGINT
+
+
+def test_nobody_has_to_read_what_is_printed() -> None:
+    port = free_port()
+    with Path("/dev/full").open("w") as full:
+        run = make_run(stdout=full, API_GATEWAY_PORT=port)
+    try:
+        url = f"http://127.0.0.1:{port}/readyz"
+        until(lambda: _answers(url), "it was ready")
+        assert run.poll() is None
+    finally:
+        run.terminate()
+        run.communicate(timeout=PATIENCE)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=PATIENCE).ok
+    except requests.ConnectionError:
+        return False
 
 
 def test_a_port_in_use_is_one_clear_sentence() -> None:

@@ -1,5 +1,6 @@
 """Decoding in a cage gives the same samples, and a file that kills its decoder kills nothing else."""
 
+import errno
 import io
 import os
 import platform
@@ -151,6 +152,41 @@ def test_a_decoder_that_dies_makes_its_own_file_invalid_and_no_other(empty_cage:
         list(blocks)
     audio.close()
     assert len(samples_in(empty_cage, FORMATS[0])) == 109871
+
+
+def test_a_log_that_cannot_be_written_ends_no_other_files_decoder() -> None:
+    stderr = os.dup(2)
+    try:
+        with Path("/dev/full").open("wb") as full:
+            os.dup2(full.fileno(), 2)
+        cage = Cage()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+    with cage:
+        zygote = cage.pid
+        other, kept = begun(cage)
+        with LONG.open("rb") as file:
+            one = cage.open(file, max_seconds=3600)
+        [child] = {*children(cage.pid)} - {kept}
+        os.kill(child, signal.SIGKILL)
+        with pytest.raises(InvalidAudio, match="decoding it failed"):
+            list(one.blocks())
+        one.close()
+        assert sum(map(len, other.blocks())) / 16000 == pytest.approx(602.5, abs=0.1)
+        other.close()
+        assert cage.pid == zygote
+
+
+def test_as_many_open_files_as_there_may_be_are_no_fault_of_a_file(
+    cage: Cage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "socketpair", none_left)
+    with pytest.raises(Overloaded):
+        samples_in(cage, FORMATS[0])
 
 
 def test_a_decoder_that_wants_too_much_memory_makes_its_file_invalid() -> None:

@@ -22,7 +22,7 @@ from worker.decoding.sources import FileSource, WindowSource
 from worker.decoding.station import Station
 from worker.decoding.vocabulary import Vocabulary
 from worker.settings import Settings
-from worker.transcribe.segments import Clock, wire_segment
+from worker.transcribe.segments import Timeline, wire_segment
 from worker.vad import Span
 from worker.windows import Window
 from worker.wire import Options, Segment
@@ -101,7 +101,9 @@ def told(
 
     async def hear() -> list[Segment]:
         return [
-            wire_segment(said, number=0, clock=Clock(), plan=plan, vocabulary=station.vocabulary)
+            wire_segment(
+                said, number=0, timeline=Timeline(), plan=plan, vocabulary=station.vocabulary
+            )
             async for some, _ in transcribe_passage(source, listener, plan, Context())
             for said in some
         ]

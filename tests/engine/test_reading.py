@@ -14,6 +14,7 @@ from decoders import child_of, is_waited_for, wait_for_end
 from house import DATA
 from processes import until
 from worker.audio import Cage, CagedAudio
+from worker.errors import Overloaded
 from worker.transcribe.reading import Reading
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the cage is Linux's")
@@ -120,3 +121,21 @@ def test_leaving_before_the_thread_has_begun_starts_no_decoder(cage: Told) -> No
     asyncio.run(story())
     assert threading.enumerate() == before
     assert not cage.has_started.is_set()
+
+
+def test_as_many_threads_as_there_may_be_are_told_as_such(
+    cage: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def story() -> None:
+        reading = reading_of(cage, "short/en-1.wav")
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", none_left)
+            with pytest.raises(Overloaded, match="no room for another decoder"):
+                await reading.open()
+        await reading.close()
+        assert reading._file.closed
+
+    asyncio.run(story())

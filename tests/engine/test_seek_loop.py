@@ -1,4 +1,4 @@
-"""Properties of the way from audio to words, whatever a model says: the seek loop, the clock, the wire."""
+"""Properties of the way from audio to words, whatever a model says: the seek loop, the timeline, the wire."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from worker.decoding.sources import FileSource, WindowSource
 from worker.decoding.station import Station
 from worker.decoding.vocabulary import Vocabulary
 from worker.settings import Settings
-from worker.transcribe.segments import Clock, split_at_silence, wire_segment
+from worker.transcribe.segments import Timeline, split_at_silence, wire_segment
 from worker.vad import Span
 from worker.windows import Window
 from worker.wire import Options, Segment
@@ -247,11 +247,13 @@ def windows(draw: Callable[..., Any]) -> Window:
     return Window(np.zeros(sum(lengths), np.float32), tuple(pieces), tuple(speech))
 
 
-def wired(passage: Passage, clock: Clock, plan: Plan, vocabulary: Vocabulary) -> list[Segment]:
+def wired(
+    passage: Passage, timeline: Timeline, plan: Plan, vocabulary: Vocabulary
+) -> list[Segment]:
     return [
-        wire_segment(said, number=0, clock=clock, plan=plan, vocabulary=vocabulary)
+        wire_segment(said, number=0, timeline=timeline, plan=plan, vocabulary=vocabulary)
         for _, _, some in passage.looks
-        for said in split_at_silence(some, clock, vocabulary)
+        for said in split_at_silence(some, timeline, vocabulary)
     ]
 
 
@@ -276,7 +278,7 @@ def test_words_across_removed_silence_are_in_order_inside_their_segments_and_the
     passage = heard(WindowSource(window), plan, station.vocabulary, script)
     heard_until = max(passage.taken(begin) for begin, _, _ in passage.looks) * 160
     assert heard_until >= len(window.samples) - window.pieces[-1].length // 8
-    segments = wired(passage, Clock(window), plan, station.vocabulary)
+    segments = wired(passage, Timeline(window), plan, station.vocabulary)
     assert_words_are_in_order(segments, 0.0, window.end)
     for segment in segments:
         for word in segment.words or []:
@@ -288,11 +290,11 @@ def test_speech_on_both_sides_of_left_out_silence_is_not_doubted_for_the_silence
     """A segment without words, as with previous text, spans what the model has never heard."""
     pieces = (Span(16_000, 38_400), Span(163_200, 185_600))
     speech = (Span(22_400, 32_000), Span(169_600, 179_200))
-    clock = Clock(Window(np.zeros(44_800, np.float32), pieces, speech))
-    start, end = clock.segment(0.0, 2.8)
+    timeline = Timeline(Window(np.zeros(44_800, np.float32), pieces, speech))
+    start, end = timeline.segment(0.0, 2.8)
     assert (start, end) == pytest.approx((1.0, 11.6))
-    assert clock.spoken_share(start, end) == pytest.approx(1.2 / 2.8)
-    assert clock.spoken_share(1.0, 1.4) == pytest.approx(0.0)
+    assert timeline.spoken_share(start, end) == pytest.approx(1.2 / 2.8)
+    assert timeline.spoken_share(1.0, 1.4) == pytest.approx(0.0)
 
 
 def test_a_segment_that_begins_without_a_space_is_told_once_and_in_its_place(
@@ -306,7 +308,7 @@ def test_a_segment_that_begins_without_a_space_is_told_once_and_in_its_place(
     window = Window(np.zeros(144_000, np.float32), (Span(0, 144_000),), (Span(0, 144_000),))
     plan = plan_for(station.vocabulary)
     passage = heard(WindowSource(window), plan, station.vocabulary, [look])
-    segments = wired(passage, Clock(window), plan, station.vocabulary)
+    segments = wired(passage, Timeline(window), plan, station.vocabulary)
     assert [segment.text for segment in segments] == [" Right.", " Okay.", *phrases[1:]]
     assert [segment.start for segment in segments] == sorted(s.start for s in segments)
     assert len(passage.looks) == 1
@@ -322,7 +324,7 @@ def test_words_of_a_whole_file_are_in_order_inside_their_segments_and_the_audio(
         station.vocabulary, vad_filter=False, word_timestamps=True, without_timestamps=without
     )
     passage = heard(file_of(total), plan, station.vocabulary, script)
-    segments = wired(passage, Clock(), plan, station.vocabulary)
+    segments = wired(passage, Timeline(), plan, station.vocabulary)
     assert_words_are_in_order(segments, 0.0, total / 16_000)
 
 
@@ -340,7 +342,7 @@ def test_segments_without_words_reach_over_no_silence_that_was_left_out_at_their
     look = Look([0, at, 230], [" Yes.", " Good morning."] * 2, False, False, 0.0, [0.0])
     plan = plan_for(station.vocabulary, condition_on_previous_text=True)
     passage = heard(WindowSource(window), plan, station.vocabulary, [look])
-    segments = wired(passage, Clock(window), plan, station.vocabulary)
+    segments = wired(passage, Timeline(window), plan, station.vocabulary)
     assert [(segment.text, segment.start, segment.end) for segment in segments] == [
         (" Yes.", 0.0, min(border, 2.4)),
         (" Good morning.", max(6.6, border + 4.2), 8.8),
@@ -363,7 +365,7 @@ def test_segments_without_words_end_after_they_begin_and_inside_their_window(
 ) -> None:
     plan = plan_for(station.vocabulary, condition_on_previous_text=True)
     passage = heard(WindowSource(window), plan, station.vocabulary, script)
-    for segment in wired(passage, Clock(window), plan, station.vocabulary):
+    for segment in wired(passage, Timeline(window), plan, station.vocabulary):
         assert segment.words is None
         assert 0.0 <= segment.start <= segment.end <= window.end
 
@@ -376,7 +378,7 @@ def test_segments_without_words_end_after_they_begin_and_inside_their_file(
 ) -> None:
     plan = plan_for(station.vocabulary, vad_filter=False)
     passage = heard(file_of(total), plan, station.vocabulary, script)
-    for segment in wired(passage, Clock(), plan, station.vocabulary):
+    for segment in wired(passage, Timeline(), plan, station.vocabulary):
         assert segment.words is None
         assert 0.0 <= segment.start <= segment.end <= total / 16_000
 
@@ -406,7 +408,7 @@ def test_a_long_silence_ends_a_segment_where_it_was_left_out_of_the_window_too(
         return [said async for some, _ in passage for said in some]
 
     passage = Passage([(0, 0, asyncio.run(hear()))], [])
-    segments = wired(passage, Clock(window), plan, station.vocabulary)
+    segments = wired(passage, Timeline(window), plan, station.vocabulary)
     assert [(segment.text, segment.start, segment.end) for segment in segments] == [
         (" one two", 0.0, 2.2),
         (" three four", 7.0, 8.2),

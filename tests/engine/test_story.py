@@ -106,6 +106,9 @@ def test_no_more_is_ever_done_than_there_is(transcriber: Transcriber) -> None:
     assert done == sorted(done)
     assert done[-1] == pytest.approx(finished.duration, abs=0.01)
     assert done[-1] <= finished.duration
+    etas = [e.eta_seconds for e in told if isinstance(e, Progress) and e.audio_seconds_done > 0]
+    assert all(eta is not None and eta >= 0 for eta in etas)
+    assert etas[-1] == pytest.approx(0, abs=0.01)
 
 
 def test_the_story_starts_once_and_ends_once_and_adds_up(transcriber: Transcriber) -> None:
@@ -471,6 +474,15 @@ def test_a_temperature_that_was_asked_for_is_no_doubt(
     finally:
         del station.engine.encode  # type: ignore[method-assign]
     assert sum(windows) == 1
+
+
+@pytest.mark.parametrize("temperature", [1e-5, 1e-40])
+def test_a_tiny_temperature_is_greedy_and_not_nonsense(
+    transcriber: Transcriber, temperature: float
+) -> None:
+    found = answer(transcriber, "short/en-1.wav", temperature=temperature)
+    assert found.text == "It is on the first floor."
+    assert [segment.flags for segment in found.segments] == [[]]
 
 
 def test_the_ladder_is_climbed_when_nothing_is_good_enough(transcriber: Transcriber) -> None:

@@ -9,13 +9,14 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
@@ -59,9 +60,13 @@ ERROR_SCHEMA = {
     },
 }
 
-PROBES = {"/health", "/livez", "/readyz"}
-DRAIN_BYTES = 64 * 1024 * 1024
-DRAIN_SECONDS = 30.0
+ROUTINE = re.compile("/(health|livez|readyz|models|admission/.*)")
+"""Paths that are asked many times a minute, or before another request that has its own line in the log."""
+DRAIN_BYTES = 1024**3
+DRAIN_SECONDS = 600.0
+"""What is read, and thrown away, of a request that is refused: as large as uploads usually may be, since
+Python's asynchronous clients see no status before they have sent all; crawling ones the server ends itself."""
+MAX_HEADER_BYTES = 16 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -101,17 +106,6 @@ async def until_disconnect(
         await asyncio.gather(task, watcher, return_exceptions=True)
 
 
-class ClosingStream(StreamingResponse):
-    """A stream whose generator is closed when the client has left, not whenever it is collected."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            if isinstance(self.body_iterator, AsyncGenerator):
-                await self.body_iterator.aclose()
-
-
 class Bugs:
     """ASGI middleware: logs what no handler has foreseen under the request's id, and answers it.
 
@@ -146,7 +140,7 @@ class Bugs:
 class Slashes:
     """ASGI middleware: several slashes in a path are as one, and those at its end as none.
 
-    Clients join a base URL that ends in a slash to a path that begins with one. For a slash at the end
+    A target may also be a whole address, as proxies are asked. Clients join a base URL that ends in a slash to a path that begins with one. For a slash at the end
     Starlette would redirect, before any key is asked for and with the upload sent twice, or take it
     for a part of a model's name.
     """
@@ -156,7 +150,8 @@ class Slashes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope = {**scope, "path": re.sub("/+", "/", scope["path"]).rstrip("/") or "/"}
+            path = re.sub("^https?://[^/]*", "", scope["path"])
+            scope = {**scope, "path": re.sub("/+", "/", path).rstrip("/") or "/"}
         await self.app(scope, receive, send)
 
 
@@ -176,6 +171,7 @@ class Edge:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        header_bytes = sum(len(name) + len(value) for name, value in headers.raw)
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
@@ -206,12 +202,17 @@ class Edge:
             await send(message)
 
         try:
-            await self.app(scope, receive_watched, send_watched)
+            if header_bytes > MAX_HEADER_BYTES:
+                message = f"The headers are larger than {MAX_HEADER_BYTES} bytes"
+                await error_response(InvalidRequest(message))(scope, receive_watched, send_watched)
+            else:
+                await self.app(scope, receive_watched, send_watched)
         except asyncio.CancelledError:
             # The server stops and waits no longer. Without this it would answer a plain 500.
             if status:
                 raise
             stopping = noted_stop(scope["state"]["log"])
+            unread = False  # nor for what the client still sends
             await error_response(stopping)(scope, receive_watched, send_watched)
         finally:
             _log_request(scope, status, time.monotonic() - began)
@@ -221,7 +222,8 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
     """One line a request: what operators need, and never what was said."""
     facts = {"id": scope["state"]["request_id"], "method": scope["method"], "path": scope["path"]}
     facts |= {"status": status, "seconds": round(seconds, 3)} | scope["state"]["log"]
-    level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    level = logging.DEBUG if ROUTINE.fullmatch(path) else logging.INFO
     log.log(
         logging.WARNING if "error" in facts else level,
         " ".join(f"{name}=%s" for name in facts),
@@ -270,12 +272,11 @@ def _root(error: BaseException) -> BaseException | None:
 
 async def _drain(receive: Receive, unread: Callable[[], bool]) -> None:
     left = DRAIN_BYTES
-    try:
+    # A stop of the server ends it too: the answer has been sent.
+    with suppress(TimeoutError, asyncio.CancelledError):
         async with asyncio.timeout(DRAIN_SECONDS):
             while unread() and left > 0:
                 left -= len((await receive()).get("body", b""))
-    except TimeoutError:
-        pass
 
 
 def error_response(error: ServiceError) -> JSONResponse:
@@ -325,9 +326,28 @@ def documented_form(
 ) -> dict[str, Any]:
     """OpenAPI's `requestBody` of a multipart form: a file, and fields that are read as they arrive."""
     file = {"type": "string", "format": "binary"}
-    schema = {"type": "object", "required": list(required), "properties": {"file": file, **fields}}
+    optional = {n: field if n in required else _form_field(field) for n, field in fields.items()}
+    schema = {
+        "type": "object",
+        "required": list(required),
+        "properties": {"file": file, **optional},
+    }
     content = {"multipart/form-data": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _form_field(field: dict[str, Any]) -> dict[str, Any]:
+    """An optional field as it is sent: empty where it is unset, since forms know no null.
+
+    The page at `/docs` sends each field with its default, else its example, else with one that it makes up.
+    """
+    kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
+    if kinds:
+        (kind,) = kinds
+        field = {k: v for k, v in field.items() if k not in ("anyOf", "default")} | kind
+    if "default" in field:
+        return field
+    return {**field, "example": [] if field.get("type") == "array" else ""}
 
 
 def install_edge(app: FastAPI) -> None:

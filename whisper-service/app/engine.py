@@ -22,7 +22,6 @@ from typing import Any
 import ctranslate2
 import numpy as np
 
-from .config import with_own_config
 from .machine import (
     keep_freed_memory,
     share_threads,
@@ -32,6 +31,7 @@ from .machine import (
     usable_memory,
 )
 from .mel import FULL_FRAMES, Mel
+from .model_config import with_own_config
 from .settings import Settings
 from .shape import read_shape
 
@@ -149,6 +149,7 @@ class Engine:
     def silent_pass(self, windows: int = 1) -> None:
         """Run every call once, on so many windows of silence; raises what the device raises."""
         silence = np.zeros((self.mels, FULL_FRAMES), np.float32)
+        # Start, English, transcribe; of large-v3 the last is `translate`, which is as good here.
         start = [50258, 50259, 50359] if self.multilingual else [50257]
         view, [known] = self.encode([silence], [None])
         if self.multilingual:

@@ -19,6 +19,7 @@ from .edge import install_edge
 from .logs import configure_logging
 from .machine import usable_devices
 from .models import Models
+from .multipart import check_scratch
 from .server import GatewaysProtocol, serve
 from .setting_types import told
 from .settings import Settings, load_settings
@@ -77,6 +78,7 @@ def run() -> None:
         settings = load_settings()
         configure_logging(settings.log_level)
         usable_devices(settings)
+        check_scratch(settings.whisper_temp_dir)
     except ValueError as exc:
         sys.exit(f"whisper-service cannot start: {told(exc)}")
     app = create_app(settings)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from .decoding.station import Station
 from .engine import EngineError
@@ -19,20 +20,26 @@ log = logging.getLogger(__name__)
 HUB_SECONDS = 60.0
 """Between two times that the hub is asked for what it could not give."""
 
+Stage = Literal["waiting", "being fetched", "loading", "waiting for the hub", "ready", "failed"]
 Load = Callable[[str, Path], Station]
 
 
 @dataclass
 class _Entry:
-    """One configured model; exactly one of station and reason is set once it is not pending."""
+    """One configured model."""
 
     name: str
-    stage: str = "waiting"
+    stage: Stage = "waiting"
     progress: float | None = None
     station: Station | None = None
+    """The model once it is ready."""
     reason: str | None = None
-    hub_failed: str | None = None
-    """Why the hub has not given it yet; it is asked again."""
+    """Why it has failed, or why the hub has not given it yet."""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it may still be ready some day."""
+        return self.stage not in ("ready", "failed")
 
 
 @dataclass
@@ -59,7 +66,7 @@ class Models:
             raise ModelNotFound(f"The model '{name}' is not served here", param="model")
         if entry.station is not None:
             return entry.station
-        if entry.reason is not None:
+        if entry.stage == "failed":
             raise ModelUnavailable(f"The model '{name}' could not be loaded", param="model")
         raise ModelPending(f"The model '{name}' is still {entry.stage}", retry_after=10)
 
@@ -76,9 +83,9 @@ class Models:
                     self._load_one(configured, self._entry(configured))
             if not self._has_loaded and not self._stopping.is_set():
                 for entry in self._entries.values():
-                    entry.reason = entry.reason or entry.hub_failed
+                    entry.stage = "failed"
                 return False
-            waiting = [name for name in waiting if self._entry(name).hub_failed]
+            waiting = [name for name in waiting if self._entry(name).is_pending]
         return True
 
     def _entry(self, configured: str) -> _Entry:
@@ -93,7 +100,6 @@ class Models:
             entry.progress = share
 
         began = time.monotonic()
-        failed = None
         try:
             entry.stage = "being fetched"
             directory = find_model(
@@ -103,22 +109,23 @@ class Models:
                 cache_dir=self.settings.whisper_cache_dir,
                 report=report,
             )
-            entry.stage, entry.progress = "loading", None
+            entry.stage, entry.progress, entry.reason = "loading", None, None
             entry.station = self.load(entry.name, directory)
+            entry.stage = "ready"
             if self._stopping.is_set():
                 entry.station.close()  # `close` may have come too early to see it
         except HubFailed as exc:
-            failed, entry.stage, entry.progress = str(exc), "waiting for the hub", None
+            entry.reason, entry.stage, entry.progress = str(exc), "waiting for the hub", None
             log.error("model %s failed: %s", entry.name, exc)
         except (ModelUnobtainable, EngineError) as exc:
-            entry.reason = str(exc)
+            entry.reason, entry.stage = str(exc), "failed"
             log.error("model %s failed: %s", entry.name, exc)
         except Exception:
             entry.reason = f"'{entry.name}' could not be loaded; the worker's log says why"
+            entry.stage = "failed"
             log.exception("model %s failed", entry.name)
         else:
             log.info("model %s ready after %.1f s", entry.name, time.monotonic() - began)
-        entry.hub_failed = failed
 
     def close(self) -> None:
         """Stop loading after the current model and release the loaded ones."""
@@ -140,15 +147,15 @@ class Models:
                     model=entry.name,
                     stage=entry.stage,
                     progress=entry.progress,
-                    reason=entry.hub_failed,
+                    reason=entry.reason,
                 )
                 for entry in entries
-                if entry.station is None and entry.reason is None
+                if entry.is_pending
             ],
             failed=[
-                FailedModel(model=entry.name, reason=entry.reason)
+                FailedModel(model=entry.name, reason=entry.reason or "")
                 for entry in entries
-                if entry.reason is not None
+                if entry.stage == "failed"
             ],
         )
 
@@ -159,6 +166,6 @@ class Models:
             if entry.station is not None:
                 infos.append(entry.station.info)
             else:
-                status = "pending" if entry.reason is None else "failed"
+                status = "pending" if entry.is_pending else "failed"
                 infos.append(ModelInfo.model_validate({"id": entry.name, "status": status}))
         return infos

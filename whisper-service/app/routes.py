@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from .edge import (
-    ClosingStream,
     check_bearer,
     documented,
     documented_form,
@@ -17,6 +16,7 @@ from .edge import (
     until_disconnect,
 )
 from .errors import OF_A_FILE, InvalidKey, MissingKey, ModelNotFound
+from .lines import JSON_LINES, EventLines
 from .settings import Settings
 from .transcribe import Transcriber
 from .uploads import Upload, check_size, read_admission, receive_upload
@@ -38,7 +38,6 @@ from .wire import (
 
 T = TypeVar("T")
 
-JSON_LINES = "application/jsonl"
 bearer = HTTPBearer(auto_error=False, description="WORKER_TOKEN, where it is set")
 
 UPLOAD = documented_form(option_schemas(Options.model_fields))
@@ -165,11 +164,4 @@ async def _answered(
     if JSON_LINES not in request.headers.get("accept", ""):
         return await until_disconnect(request, collected())
     first = await until_disconnect(request, anext(events))
-    return ClosingStream(_lines(first, events), media_type=JSON_LINES)  # type: ignore[return-value]
-
-
-async def _lines(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncGenerator[str, None]:
-    async with aclosing(rest):
-        yield f"{first.model_dump_json(exclude_none=True)}\n"
-        async for event in rest:
-            yield f"{event.model_dump_json(exclude_none=True)}\n"
+    return EventLines(first, events)  # type: ignore[return-value]

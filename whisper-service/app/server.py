@@ -12,8 +12,9 @@ import contextlib
 import json
 import logging
 import signal
+import socket
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import h11
 import uvicorn
@@ -31,10 +32,13 @@ LEAST_BODY_BYTES = 4096
 """Slower than any sound: who sends a byte now and then would hold the place of a whole file for months."""
 READING_SECONDS = 120.0
 KEEP_ALIVE_SECONDS = 75
-MAX_INCOMPLETE_EVENT_BYTES = 16 * 1024
+MAX_INCOMPLETE_EVENT_BYTES = 32 * 1024
+"""Of a head that arrives in pieces; in one piece it may be of any size. What is taken of either is the edge's limit."""
 MOST_AHEAD_BYTES = 64 * 1024
 """Of further requests on a connection whose first one is at work."""
 GRACE_SECONDS = 30
+BACKLOG = 2048
+"""Connections that wait to be accepted, as uvicorn has it."""
 
 
 class DeadlineProtocol(H11Protocol):
@@ -45,8 +49,8 @@ class DeadlineProtocol(H11Protocol):
     reading_seconds = READING_SECONDS
     _deadline: asyncio.TimerHandle | None = None
     _reading_deadline: asyncio.TimerHandle | None = None
-    _awaiting_headers = False
-    _awaiting_body = False
+    _awaiting: Literal["headers", "body"] | None = None
+    """What the timer runs for."""
     _came = 0
     """Bytes since the timer began."""
     _is_held_back = False
@@ -100,7 +104,7 @@ class DeadlineProtocol(H11Protocol):
             self._reading_deadline.cancel()
             self._reading_deadline = None
 
-    def _watch(self, progress: bool = False) -> None:
+    def _watch(self, *, progress: bool = False) -> None:
         """Arm the timer that fits what the client owes now; a slow header gets no second chance."""
         if self.transport.is_closing() or self.transport.get_protocol() is not self:
             self._stop_watching()
@@ -109,23 +113,23 @@ class DeadlineProtocol(H11Protocol):
         owes_headers = state is h11.IDLE and (
             self.cycle is None or self.conn.trailing_data[0] != b""
         )
-        if owes_headers and self._awaiting_headers and progress:
+        if owes_headers and self._awaiting == "headers" and progress:
             return
-        is_crawling = self._awaiting_body and self._came < LEAST_BODY_BYTES
+        is_crawling = self._awaiting == "body" and self._came < LEAST_BODY_BYTES
         if state is h11.SEND_BODY and is_crawling and progress:
             return
         self._stop_watching()
         self._came = 0
         if owes_headers:
-            self._awaiting_headers = True
+            self._awaiting = "headers"
             self._deadline = self.loop.call_later(self.header_seconds, self._expire)
         elif state is h11.SEND_BODY:
-            self._awaiting_body = True
+            self._awaiting = "body"
             self._is_held_back = self.flow.read_paused
             self._deadline = self.loop.call_later(self.body_seconds, self._expire)
 
     def _stop_watching(self) -> None:
-        self._awaiting_headers = self._awaiting_body = False
+        self._awaiting = None
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -196,6 +200,19 @@ def allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def _for_both_families(port: int) -> list[socket.socket] | None:
+    """What listens at all addresses, of IPv4 too; asyncio would listen at those of IPv6 alone."""
+    if not socket.has_dualstack_ipv6():
+        return None
+    try:
+        listening = socket.create_server(
+            ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
+        )
+    except OSError as exc:
+        raise SystemExit(f"port {port} cannot be listened at: {exc.strerror}") from exc
+    return [listening]
+
+
 def serve(
     app: FastAPI,
     *,
@@ -223,12 +240,13 @@ def serve(
         log_level=log_level.lower(),
         access_log=False,
         server_header=False,
+        backlog=BACKLOG,
         forwarded_allow_ips=trusted_proxies,
     )
     server = uvicorn.Server(config)
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signal again after its shutdown; a stop that was asked for is a success.
         signal.signal(number, lambda *_: None)
-    server.run()
+    server.run(sockets=_for_both_families(port) if host == "::" else None)
     if not server.started:
         raise SystemExit(3)

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .setting_types import LogLevel, Names, Secret, UploadLimit
-from .wire import Language
+from .wire import DetectableLanguage
 
 
 class Settings(BaseSettings):
@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     """Beam size of requests that name none."""
     whisper_vad_filter: bool = True
     """Skip what is not speech, unless a request says otherwise."""
-    whisper_language: Language | None = None
+    whisper_language: DetectableLanguage = None
     """Language of requests that name none; unset, and for a model that does not know it, it is detected."""
     whisper_cpu_threads: NonNegativeInt = 0
     """Threads that compute one batch on a CPU; 0 shares out what the container may use."""

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from .errors import FileTooLarge, InvalidAudio, InvalidRequest
 from .multipart import (
     MAX_LONG_FIELD_BYTES,
+    let_go,
     missing_file,
     no_room,
     read_parts,
@@ -62,7 +63,7 @@ async def receive_upload(request: Request, *, max_bytes: int, folder: Path | Non
     try:
         return await _receive(request, file, max_bytes)
     except BaseException:
-        file.close()
+        let_go(file)
         raise
 
 

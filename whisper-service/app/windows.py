@@ -23,8 +23,8 @@ LEAST = 10 * SAMPLE_RATE
 """Shortest window that is cut off before speech is cut in two."""
 TAIL = 5 * SAMPLE_RATE
 """Look-ahead beyond a window, so that the last one of a file is not a scrap."""
-JOIN = 10 * SAMPLE_RATE
-"""Silence that was left out and is longer than this ends a window."""
+LONGEST_GAP = 10 * SAMPLE_RATE
+"""Longest silence that may be left out inside a window; behind a longer one a new window begins."""
 PAUSE_MS = 160
 """Shortest silence between words that counts as a pause (faster-whisper's for batches)."""
 _SMOOTHING = 3
@@ -143,12 +143,12 @@ class WindowCutter:
     def _windows(self, settled: int, *, is_end: bool) -> Iterator[Window]:
         while True:
             kept = self._kept.until(settled)
-            pieces = _joined(kept)
+            pieces = _before_gap(kept)
             total = sum(piece.length for piece in pieces)
             is_complete = (
                 is_end
                 or len(pieces) < len(kept)
-                or (bool(pieces) and settled - pieces[-1].end > JOIN)
+                or (bool(pieces) and settled - pieces[-1].end > LONGEST_GAP)
             )
             if not pieces or (not is_complete and total <= LONGEST + TAIL):
                 return
@@ -214,10 +214,10 @@ class _Track:
         self._final = [span for span in self._final if span.end > end]
 
 
-def _joined(pieces: Sequence[Span]) -> tuple[Span, ...]:
+def _before_gap(pieces: Sequence[Span]) -> tuple[Span, ...]:
     """The leading pieces that are near enough to one another to share windows."""
     for index in range(1, len(pieces)):
-        if pieces[index].start - pieces[index - 1].end > JOIN:
+        if pieces[index].start - pieces[index - 1].end > LONGEST_GAP:
             return tuple(pieces[:index])
     return tuple(pieces)
 

@@ -34,13 +34,8 @@ def joined(segments: Iterable[Segment]) -> str:
 
 def transcription(transcript: Transcript, *, logprobs: bool) -> dict[str, Any]:
     """`json`: the text, the languages heard, how long it was, and the tokens when asked for."""
-    answer: dict[str, Any] = {
-        "text": joined(transcript.segments),
-        "languages": _languages(transcript.language),
-    }
-    if logprobs and has_logprobs(transcript.segments):
-        answer["logprobs"] = token_logprobs(transcript.segments)
-    return answer | {"usage": _usage_by_duration(transcript.duration)}
+    usage = _usage_by_duration(transcript.duration)
+    return _said(transcript, logprobs=logprobs) | {"usage": usage}
 
 
 def verbose(
@@ -117,14 +112,8 @@ def segment_event(segment: Segment, *, words: bool) -> dict[str, Any]:
 
 def done_event(transcript: Transcript, *, logprobs: bool) -> dict[str, Any]:
     """The whole text once more; `usage` must be counted in tokens here."""
-    event: dict[str, Any] = {
-        "type": "transcript.text.done",
-        "text": joined(transcript.segments),
-        "languages": _languages(transcript.language),
-    }
-    if logprobs and has_logprobs(transcript.segments):
-        event["logprobs"] = token_logprobs(transcript.segments)
-    return event | {"usage": _usage_by_tokens(transcript)}
+    said = {"type": "transcript.text.done"} | _said(transcript, logprobs=logprobs)
+    return said | {"usage": _usage_by_tokens(transcript)}
 
 
 def progress_event(event: Started | Progress) -> dict[str, Any]:
@@ -144,6 +133,16 @@ def progress_event(event: Started | Progress) -> dict[str, Any]:
 def failed_event(failed: Failed) -> dict[str, Any]:
     """An error after the first byte: nested under `error`, else the SDKs take it for an event."""
     return {"error": error_object(failed.error)}
+
+
+def _said(transcript: Transcript, *, logprobs: bool) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "text": joined(transcript.segments),
+        "languages": _languages(transcript.language),
+    }
+    if logprobs and has_logprobs(transcript.segments):
+        said["logprobs"] = token_logprobs(transcript.segments)
+    return said
 
 
 def _languages(language: str | None) -> list[dict[str, str]]:

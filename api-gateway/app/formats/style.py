@@ -26,6 +26,11 @@ class SubtitleStyle(BaseModel):
     highlight_words: bool = False
     """Underline each word of a subtitle while it is spoken."""
 
+    @property
+    def chosen(self) -> set[str]:
+        """The fields that ask for something; a field may also say that it does not."""
+        return set(self.model_dump(exclude_defaults=True))
+
     @field_validator("highlight_words")
     @classmethod
     def _cue_can_be_repeated(cls, highlight: bool, info: ValidationInfo) -> bool:
@@ -47,8 +52,9 @@ class SubtitleStyle(BaseModel):
 
 def read_style(fields: Mapping[str, Any]) -> SubtitleStyle:
     """Check the fields of a form; empty ones are unset. Raises InvalidRequest that names the field."""
+    read = {k: v.strip() if isinstance(v, str) else v for k, v in fields.items()}
     try:
-        return SubtitleStyle.model_validate({k: v for k, v in fields.items() if v != ""})
+        return SubtitleStyle.model_validate({k: v for k, v in read.items() if v != ""})
     except ValidationError as exc:
         raise refused(exc.errors()[0]) from exc
 
@@ -60,7 +66,7 @@ def with_words(options: Options, style: SubtitleStyle) -> Options:
     """
     if "word_timestamps" not in options.model_fields_set:
         return options.model_copy(update={"word_timestamps": True})
-    if style.model_fields_set and not options.word_timestamps:
+    if style.chosen and not options.word_timestamps:
         message = "The layout of subtitles needs the times of words"
         raise InvalidRequest(message, param="word_timestamps")
     return options

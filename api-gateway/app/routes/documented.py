@@ -66,6 +66,12 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
         "content": {"application/json": {}, "text/plain": _TEXT, "text/event-stream": _TEXT},
     }
 }
+TEXT_ANSWERS = ERRORS | {
+    200: {
+        "description": "What was said, as `response_format` asks for it",
+        "content": {"application/json": {}, "text/plain": _TEXT},
+    }
+}
 TRANSLATION_ANSWERS = _ANSWER | documented(*_OPENAI_ERRORS)
 TRANSCRIPTION_ANSWERS = _ANSWER | documented(
     *_OPENAI_ERRORS,

@@ -5,8 +5,8 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from ..deps import worker_of
 from ..wire import Health
-from ..worker import Worker
 
 router = APIRouter(tags=["health"])
 
@@ -24,8 +24,7 @@ class SystemHealth(BaseModel):
 @router.get("/readyz", responses={503: {"model": SystemHealth}})
 async def health(request: Request, response: Response) -> SystemHealth:
     """200 when a model serves; 503 when the worker is unreachable or not ready."""
-    worker: Worker = request.app.state.worker
-    state = await worker.health()
+    state = await worker_of(request).health()
     response.status_code = 200 if state.status == "ok" else 503
     return SystemHealth(model=state)
 

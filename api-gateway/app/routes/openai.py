@@ -1,7 +1,6 @@
 """OpenAI's speech-to-text API under `/v1`, so that its SDKs work when only their base URL changes."""
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import AsyncGenerator
@@ -19,7 +18,7 @@ from ..errors import MissingField, ModelNotFound, ServiceError, UnknownParameter
 from ..formats import openai as shapes
 from ..formats.subtitles import WRITERS
 from ..openai_form import Asked, OpenAIForm, Task
-from ..sse import DONE, EventStream, comment, data
+from ..sse import DONE, EventStream, data
 from ..uploads import Upload
 from ..wire import (
     Event,
@@ -169,8 +168,8 @@ async def _server_sent(
                     if asked.segment_events:
                         words = "word" in asked.granularities
                         yield data(shapes.segment_event(event, words=words))
-                case Started() | Progress():
-                    yield _progress(asked, event)
+                case Started() | Progress() if asked.progress:
+                    yield data(shapes.progress_event(event))
                 case Finished():
                     request.state.log["duration"] = event.duration
                     transcript = Transcript(**event.model_dump(), text="", segments=segments)
@@ -187,11 +186,6 @@ async def _server_sent(
 
 def _done(transcript: Transcript, asked: Asked) -> str:
     return data(shapes.done_event(transcript, logprobs=asked.options.logprobs))
-
-
-def _progress(asked: Asked, event: Started | Progress) -> str:
-    shape = shapes.progress_event(event)
-    return data(shape) if asked.progress else comment(f"progress {json.dumps(shape)}")
 
 
 def _check_strict(request: Request, ignored: list[str]) -> None:

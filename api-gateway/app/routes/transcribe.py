@@ -28,9 +28,11 @@ from ..wire import (
     collect,
     form_fields,
 )
-from .documented import ERRORS, MODEL_EXAMPLES, upload_body
+from .documented import MODEL_EXAMPLES, TEXT_ANSWERS, upload_body
 
 UPLOAD = upload_body({"response_format": {"enum": RESPONSE_FORMATS, "default": "json"}})
+OWN = frozenset({"response_format", *SubtitleStyle.model_fields})
+"""Fields that the gateway reads itself."""
 router = APIRouter(dependencies=[Depends(require_key)], tags=["transcribe"])
 
 
@@ -42,45 +44,44 @@ class Text(BaseModel):
 
 
 class _Form(OptionFields):
-    """The fields of one request: the worker's options, and the format, which is the gateway's."""
+    """The fields of one request: the worker's options, and the gateway's own."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._layout: dict[str, str] = {}
-        self._format: str | None = None
+        self._own: dict[str, str] = {}
 
     def knows(self, name: str) -> bool:
         """Whether there is such a field."""
-        return (
-            name == "response_format" or name in SubtitleStyle.model_fields or super().knows(name)
-        )
+        return name in OWN or super().knows(name)
 
     def add(self, name: str, value: str) -> None:
         """Take one field, or raise for what is wrong with it."""
+        if name not in OWN:
+            super().add(name, value)
+            return
+        if name in self._own:
+            raise InvalidRequest(f"'{name}' was sent twice", param=name)
         if name == "response_format":
-            if self._format is not None:
-                raise InvalidRequest(f"'{name}' was sent twice", param=name)
             read_response_format(value)
-            self._format = value
-        elif name in SubtitleStyle.model_fields:
-            if name in self._layout:
-                raise InvalidRequest(f"'{name}' was sent twice", param=name)
+        else:
             # A width, without which a count of lines is wrong, may still follow.
             read_style({"max_line_width": 1, **self._layout, name: value})
-            self._layout[name] = value
-        else:
-            super().add(name, value)
+        self._own[name] = value
+
+    @property
+    def _layout(self) -> dict[str, str]:
+        return {name: value for name, value in self._own.items() if name != "response_format"}
 
     @property
     def response_format(self) -> ResponseFormat:
         """How the answer is wanted."""
-        return read_response_format(self._format)
+        return read_response_format(self._own.get("response_format"))
 
     def style(self) -> SubtitleStyle:
         """How subtitles are laid out; refused for answers that are none."""
         style = read_style(self._layout)
-        if style.model_fields_set and self.response_format not in SUBTITLES:
-            name = min(style.model_fields_set)
+        if style.chosen and self.response_format not in SUBTITLES:
+            name = min(style.chosen)
             raise InvalidRequest(f"{name} needs response_format srt or vtt", param=name)
         return style
 
@@ -90,7 +91,7 @@ class _Form(OptionFields):
         return with_words(options, style) if self.response_format in SUBTITLES else options
 
 
-@router.post("/transcribe/{model:path}", openapi_extra=UPLOAD, responses=ERRORS)
+@router.post("/transcribe/{model:path}", openapi_extra=UPLOAD, responses=TEXT_ANSWERS)
 async def transcribe(
     request: Request,
     model: Annotated[str, Path(openapi_examples=MODEL_EXAMPLES)],

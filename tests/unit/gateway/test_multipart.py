@@ -2,8 +2,12 @@
 
 import asyncio
 import errno
+import io
 import os
+import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -11,11 +15,20 @@ from types import SimpleNamespace
 
 import pytest
 from fastapi import Request
-from gateway.errors import FileTooLarge, InvalidRequest, StorageFull
-from gateway.multipart import MAX_FIELD_BYTES, MAX_LONG_FIELD_BYTES, read_parts, scratch_file, store
+from gateway.errors import FileTooLarge, InvalidRequest, Overloaded, ServiceError, StorageFull
+from gateway.multipart import (
+    MAX_FIELD_BYTES,
+    MAX_LONG_FIELD_BYTES,
+    let_go,
+    read_parts,
+    scratch_file,
+    store,
+)
+from house import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.types import Message
+from processes import clean_environment
+from starlette.types import Message, Receive
 
 BODY = (
     b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nmicro\r\n'
@@ -23,6 +36,7 @@ BODY = (
     b'filename="../x/\xc3\xa4.wav"\r\n\r\n\x00\r\n--bb\r\n\xff\r\n'
     b'--b\r\nContent-Disposition: form-data; name="language"\r\n\r\n\r\n--b--\r\n'
 )
+HEAD_OF_FILE = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 PARTS = [
     ("model", None, b"micro"),
     ("file", "../x/\u00e4.wav", b"\x00\r\n--bb\r\n\xff"),
@@ -30,15 +44,19 @@ PARTS = [
 ]
 
 
-def request(pieces: list[bytes], content_type: str = "multipart/form-data; boundary=b") -> Request:
+def request(
+    pieces: list[bytes],
+    content_type: str = "multipart/form-data; boundary=b",
+    receive: Receive | None = None,
+) -> Request:
     waiting = [*pieces]
 
-    async def receive() -> Message:
+    async def receive_piece() -> Message:
         body = waiting.pop(0) if waiting else b""
         return {"type": "http.request", "body": body, "more_body": bool(waiting)}
 
     headers = [(b"content-type", content_type.encode())]
-    return Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    return Request({"type": "http", "method": "POST", "headers": headers}, receive or receive_piece)
 
 
 def read(pieces: list[bytes], max_bytes: int = 10_000) -> list[tuple[str, str | None, bytes]]:
@@ -159,17 +177,75 @@ def test_a_part_without_a_name_is_refused() -> None:
         read([b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n"])
 
 
-def test_where_not_even_a_folder_for_temporary_files_can_be_written_there_is_no_room(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("number", "refusal"), [(errno.ENOSPC, StorageFull), (errno.EMFILE, Overloaded)]
+)
+def test_a_file_that_cannot_be_made_is_no_fault_of_the_client(
+    monkeypatch: pytest.MonkeyPatch, number: int, refusal: type[ServiceError]
 ) -> None:
-    """As tempfile tells of a full disk, if it has not looked for its folder before."""
+    def none_left(dir: str) -> None:  # noqa: A002
+        raise OSError(number, os.strerror(number))
 
-    def none_usable(dir: Path | None = None) -> None:  # noqa: A002
-        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", none_usable)
-    with pytest.raises(StorageFull):
+    monkeypatch.setattr(tempfile, "TemporaryFile", none_left)
+    with pytest.raises(refusal) as caught:
         scratch_file()
+    assert caught.value.status in (503, 507)
+
+
+def test_temporary_files_go_where_tmpdir_says_whatever_the_disk_was_like_at_first(
+    tmp_path: Path,
+) -> None:
+    """In a process of its own, since Python looks once."""
+    told = (
+        "import os, tempfile; from app.multipart import scratch_file\n"
+        "tempfile.tempdir = '/'  # where a full disk would have sent it for good\n"
+        "with scratch_file() as file: print(os.readlink(f'/proc/self/fd/{file.fileno()}'))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", told],
+        cwd=ROOT / "api-gateway",
+        env=clean_environment(TMPDIR=tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.startswith(f"{tmp_path}/")
+
+
+def test_a_client_that_sends_slowly_does_not_fill_the_memory() -> None:
+    async def written() -> int:
+        stalled = asyncio.Event()
+        sent = iter([HEAD_OF_FILE, *[bytes(2**16)] * 14])
+
+        async def receive() -> Message:
+            if (body := next(sent, None)) is None:
+                stalled.set()
+                await asyncio.Event().wait()
+            return {"type": "http.request", "body": body, "more_body": True}
+
+        with tempfile.TemporaryFile() as file:
+            part = await anext(read_parts(request([], receive=receive), 2**30))
+            storing = asyncio.ensure_future(store(part, file))
+            await stalled.wait()
+            storing.cancel()
+            await asyncio.wait({storing})
+            return file.tell()
+
+    assert asyncio.run(written()) >= 2**19
+
+
+def test_files_are_closed_beside_the_event_loop() -> None:
+    class Large(io.BytesIO):
+        closed_by = 0
+
+        def close(self) -> None:
+            self.closed_by = threading.get_ident()
+
+    async def close(file: Large) -> None:
+        let_go(file)  # asyncio.run waits for its threads
+
+    asyncio.run(close(file := Large()))
+    assert file.closed_by != threading.get_ident()
 
 
 def test_a_file_is_not_stored_in_the_last_room_of_a_disk_that_others_need(
@@ -177,8 +253,7 @@ def test_a_file_is_not_stored_in_the_last_room_of_a_disk_that_others_need(
 ) -> None:
     disk = SimpleNamespace(f_bavail=100, f_frsize=2**20, f_blocks=10_000)
     monkeypatch.setattr(os, "fstatvfs", lambda _: disk)
-    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-    body = [head, *[bytes(2**18)] * 12, b"\r\n--b--\r\n"]
+    body = [HEAD_OF_FILE, *[bytes(2**18)] * 12, b"\r\n--b--\r\n"]
 
     async def stored(reserve: int) -> int:
         with tempfile.TemporaryFile() as file:

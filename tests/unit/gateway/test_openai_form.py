@@ -8,7 +8,7 @@ import pytest
 from gateway.errors import InvalidRequest, MissingField, NotImplementedYet
 from gateway.fields import GATEWAYS_OWN, Fields, OptionFields
 from gateway.formats.style import SubtitleStyle
-from gateway.openai_form import KNOWN, Asked, OpenAIForm
+from gateway.openai_form import KNOWN, LISTS, Asked, OpenAIForm
 from gateway.wire import Options, read_options
 from house import ROOT
 from pydantic import ValidationError
@@ -56,15 +56,73 @@ def test_a_bracketed_item_keeps_its_commas() -> None:
 
 
 @pytest.mark.parametrize("value", ["[1, 2]", "[", "[" * 100_000, '{"a": 1}]'])
-def test_a_list_that_is_none_is_refused_by_name(value: str) -> None:
-    fields = Fields()
-    fields.add("x", value)
-    if value.startswith("["):
-        with pytest.raises(InvalidRequest) as caught:
-            fields.texts("x")
-        assert caught.value.param == "x"
-    else:
-        assert fields.texts("x") == ['{"a": 1}]']
+@pytest.mark.parametrize("name", ["include", "timestamp_granularities", "languages"])
+def test_a_list_that_is_none_is_refused_by_name(name: str, value: str) -> None:
+    assert refused((name, value))[0] == name
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [("timestamp_granularities[]", "word,segment")],
+        [("timestamp_granularities[]", '["word", "segment"]')],
+        [("timestamp_granularities", "word,"), ("timestamp_granularities", "segment")],
+        [("timestamp_granularities", " word,segment\n")],
+    ],
+)
+def test_words_that_hold_no_comma_may_be_a_list_in_an_item(sent: list[tuple[str, str]]) -> None:
+    asked = read(("response_format", "verbose_json"), *sent)
+    assert asked.granularities == ["word", "segment"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "hotwords"),
+    [
+        (["[draft] notes"], "[draft] notes"),
+        (["[draft]", "b"], "[draft], b"),
+        (["Smith, John", "b"], "Smith, John, b"),
+        (["a,b"], "a, b"),
+        (['["a", "b"]'], "a, b"),
+    ],
+)
+def test_keywords_are_free_text_as_the_ruby_sdk_repeats_their_name(
+    sent: list[str], hotwords: str
+) -> None:
+    assert read(*(("keywords", value) for value in sent)).options.hotwords == hotwords
+
+
+def test_every_option_that_is_a_list_may_be_sent_as_one() -> None:
+    fields = Options.model_json_schema()["properties"]
+    lists = {
+        name
+        for name, field in fields.items()
+        if any(kind.get("type") == "array" for kind in [field, *field.get("anyOf", [])])
+    }
+    assert lists == LISTS
+
+
+@pytest.mark.parametrize("value", ["auto", "AUTO", " auto\n", "null", " "])
+def test_a_language_may_be_left_to_be_detected_in_words(value: str) -> None:
+    assert read(("language", value)).options.language is None
+
+
+def test_a_layout_that_asks_for_nothing_is_not_in_vain() -> None:
+    assert read(("highlight_words", "false")).ignored == []
+    assert read(("highlight_words", "true")).ignored == ["highlight_words"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "audio/webm; codecs=opus;base64",
+        'audio/webm;codecs="opus";base64',
+        "AUDIO/OGG;BASE64",
+        "audio/wav;base64",
+    ],
+)
+def test_a_data_url_may_have_parameters_as_browsers_write_them(kind: str) -> None:
+    speaker = [("known_speaker_names[]", "A"), ("known_speaker_references[]", f"data:{kind},AA")]
+    assert read(*speaker).ignored == ["known_speaker_names", "known_speaker_references"]
 
 
 def test_an_empty_value_means_that_the_field_is_unset() -> None:
@@ -172,7 +230,7 @@ OPTIONS: dict[str, tuple[str, object]] = {
     "language": ("German", "de"),
     "task": ("translate", "translate"),
     "prompt": ("Dr. Who", "Dr. Who"),
-    "prefix": ("Yes, ", "Yes, "),
+    "prefix": ("Yes, ", "Yes,"),
     "hotwords": ("Clara, [Vienna]", "Clara, [Vienna]"),
     "temperature": ("0.4", 0.4),
     "beam_size": ("3", 3),
@@ -500,16 +558,17 @@ def test_the_first_wrong_item_of_a_long_list_ends_the_reading(name: str, value: 
     assert caught.value.__cause__.error_count() == 1
 
 
-@pytest.mark.parametrize("name", ["include", "keywords"])
 @pytest.mark.parametrize(
-    "values",
+    ("name", "values"),
     [
-        ["x," * 10_000],
-        ["x," * 5_000] * 2,
-        [json.dumps(["x"] * 10_001)],
-        [json.dumps(["x"] * 5_001)] * 2,
+        ("include", ["x," * 10_000]),
+        ("keywords", ["x," * 10_000]),
+        ("include", ["x," * 5_000] * 2),
+        ("include", [json.dumps(["x"] * 10_001)]),
+        ("keywords", [json.dumps(["x"] * 10_001)]),
+        ("include", [json.dumps(["x"] * 5_001)] * 2),
+        ("keywords", ["x"] * 10_001),
     ],
-    ids=["commas", "commas twice", "JSON", "JSON twice"],
 )
 def test_a_list_of_very_many_items_is_refused_before_they_are_made(
     name: str, values: list[str]

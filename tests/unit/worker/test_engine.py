@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from house import ROOT
 from worker import engine as module
-from worker.config import with_own_config
 from worker.engine import Engine, EngineError, OutOfMemory, _view
 from worker.machine import usable_devices
+from worker.model_config import with_own_config
 from worker.settings import Settings
 from worker.shape import Shape, read_shape
 

@@ -1,15 +1,19 @@
 """The stream of speech spans is faster-whisper's whole-file answer, told early."""
 
 import io
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from faster_whisper.audio import decode_audio
 from faster_whisper.vad import VadOptions, get_speech_timestamps, get_vad_model
-from house import DATA
+from house import DATA, ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import clean_environment
 from worker.vad import FRAME, Span, SpeechProbabilities, SpeechSpans
 
 FILES = [
@@ -161,3 +165,22 @@ def test_what_is_neither_speech_nor_silence_for_long_is_kept_and_not_held_for_ev
         assert heard - spans.settled < 32 * 16_000
     [whole] = spans.push(np.full(200, 0.1, np.float32))
     assert whole.end > 590 * 16_000, "what may have been said is in it"
+
+
+def test_the_voice_detection_tells_nobody_that_it_is_used(tmp_path: Path) -> None:
+    """onnxruntime would: it keeps an id in the home folder, and a thread that sends."""
+    told = (
+        "import os, numpy as np; from app.vad import SpeechProbabilities\n"
+        "list(SpeechProbabilities().push(np.zeros(16000, np.float32)))\n"
+        "print(os.listdir('/proc/self/task') == [str(os.getpid())])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", told],
+        cwd=ROOT / "whisper-service",
+        env=clean_environment(HOME=tmp_path, OPENBLAS_NUM_THREADS=1),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == "True\n"
+    assert list(tmp_path.rglob("*")) == []

@@ -112,7 +112,10 @@ class Cage(Closing):
             "memory_bytes": self._memory_bytes,
             "cpu_seconds": self._cpu_seconds + int(min(max_seconds, 1e6) * CPU_SHARE),
         }
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as exc:  # as many open files as there may be
+            raise Overloaded("There is no room for another decoder") from exc
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MESSAGE_BYTES)
         with theirs:
             try:

@@ -114,7 +114,7 @@ class Zygote:
             if channel is None:
                 continue
             if status != 0:
-                print(f"a decoder died of its file, status {status}", file=sys.stderr, flush=True)
+                _say(f"a decoder died of its file, status {status}")
             channel.close()
 
 
@@ -158,6 +158,12 @@ def _decode(upload: int, channel: socket.socket, max_seconds: float) -> None:
         channel.send(_refusal(error))
 
 
+def _say(text: str) -> None:
+    """Tell the log, where there still is one: a full disk behind it must not end the other files' decoders."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+
+
 def _refusal(error: ServiceError) -> bytes:
     return _message(b"X", error=type(error).__name__, message=error.message, param=error.param)
 
@@ -179,8 +185,7 @@ def _load_everything() -> None:
 def main(control: int) -> None:
     """Serve the parent at the other end of the socket `control` (a file number)."""
     if not has_system_call_filter():
-        text = "files are decoded without a system call filter: this kernel or processor has none"
-        print(text, file=sys.stderr, flush=True)
+        _say("files are decoded without a system call filter: this kernel or processor has none")
     leave_network()
     be_the_first_to_go()
     _load_everything()

@@ -18,7 +18,8 @@ class Recipe:
     """All that one call of the engine takes once for the whole batch; equal recipes share batches."""
 
     kind: Literal["detect", "decode", "align"]
-    frames: int
+    encoded_frames: int
+    """Of 10 ms, with the silence behind the sound that is encoded too."""
     start_index: int = 0
     """Where in the prompt the start token is."""
     timestamps: bool = True
@@ -101,7 +102,7 @@ class Attempt:
     @property
     def share(self) -> float:
         """How much of a full window is encoded."""
-        return self.recipe.frames / FULL_FRAMES
+        return self.recipe.encoded_frames / FULL_FRAMES
 
     @property
     def is_whole(self) -> bool:

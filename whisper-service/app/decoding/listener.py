@@ -63,7 +63,9 @@ class Listener:
 
         `urgent` puts it in front of the request's other windows.
         """
-        attempt = await self._attempt(sound, plan, recipe=Recipe("detect", plan.recipe.frames))
+        attempt = await self._attempt(
+            sound, plan, recipe=Recipe("detect", plan.recipe.encoded_frames)
+        )
         attempt = replace(attempt, is_apart=is_apart)
         return await asyncio.wrap_future(self._lane.submit(attempt, urgent=urgent))
 
@@ -126,7 +128,7 @@ class Listener:
             outcome.temperature > plan.temperatures[0]
             or outcome.avg_logprob < plan.thresholds.log_prob
         )
-        was_heard = plan.language is None and not plan.options.multilingual
+        was_heard = plan.is_language_open
         if not (plan.is_detected or was_heard):
             return False
         if plan.options.doubtful == "keep" or not is_doubtful:
@@ -162,7 +164,7 @@ class Listener:
             return outcome
         job = replace(
             attempt,
-            recipe=Recipe("align", attempt.recipe.frames),
+            recipe=Recipe("align", attempt.recipe.encoded_frames),
             start=outcome.start,
             text_tokens=text,
             encoded=outcome.encoded,
@@ -172,12 +174,12 @@ class Listener:
         return replace(outcome, alignment=result.alignment)
 
     async def _attempt(self, sound: Sound, plan: Plan, *, recipe: Recipe) -> Attempt:
-        frames = plan.window_frames(sound.frames) if sound.is_whole else plan.recipe.frames
+        frames = plan.window_frames(sound.frames) if sound.is_whole else plan.recipe.encoded_frames
         mels = self._step.engine.mels
         mel = await asyncio.to_thread(log_mel, sound.samples, mels, frames / FRAMES_PER_SECOND)
         begin = sound.seek / FRAMES_PER_SECOND if sound.start is None else sound.start
         return Attempt(
-            recipe=replace(recipe, frames=frames),
+            recipe=replace(recipe, encoded_frames=frames),
             mel=mel,
             prompt=(),
             start=(),

@@ -85,7 +85,7 @@ async def transcribe_passage(
         if sound.frames > reach:
             sound = sound.cut(quietest_frame(sound.samples[: reach * FRAME_SAMPLES]))
         outcome = await listener.transcribe(sound, plan, previous=context.said, prefix=prefix)
-        if plan.language is None and not plan.options.multilingual and outcome.languages:
+        if plan.is_language_open and outcome.languages:
             plan = plan.in_language(likely_language(outcome.languages, plan.options))
         if plan.vad and plan.options.multilingual and outcome.language is not None:
             language = outcome.language

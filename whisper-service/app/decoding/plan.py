@@ -36,7 +36,7 @@ class Plan:
     vad: bool
     """Whether windows are cut where nobody speaks."""
     conditioned: bool
-    """Whether each window is told what was said before, so that they go one after the other."""
+    """Whether each window is told what was said before."""
     adaptive: bool
     timestamps: bool
     aligned: bool
@@ -47,6 +47,16 @@ class Plan:
     hotwords: tuple[int, ...]
     prefix: tuple[int, ...]
     recipe: Recipe
+
+    @property
+    def is_language_open(self) -> bool:
+        """Whether the first windows that are heard settle the language for all."""
+        return self.language is None and not self.options.multilingual
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether each window waits for the one before it."""
+        return self.conditioned or not self.vad
 
     def in_language(self, language: str) -> "Plan":
         """The same plan for the language that was detected."""
@@ -119,7 +129,7 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary, devi
         prefix=_tokens(options.prefix, _FIRST, vocabulary)[:PREFIX_TOKENS],
         recipe=Recipe(
             kind="decode",
-            frames=FULL_FRAMES,
+            encoded_frames=FULL_FRAMES,
             timestamps=not without_timestamps,
             beam_size=beam_size,
             best_of=options.best_of,

@@ -15,6 +15,8 @@ from .ladder import average_logprob, compression_ratio, needs_fallback
 from .timestamps import split_by_timestamps
 from .vocabulary import CONTEXT_TOKENS, Vocabulary
 
+LEAST_TEMPERATURE = 1e-4
+"""At which sampling is greedy already; divided by much less, logits are no numbers any more."""
 MOST_NEW_TOKENS = CONTEXT_TOKENS // 2
 """Text tokens of a window at most, as in the reference; CTranslate2 halves its `max_length` itself."""
 
@@ -93,7 +95,7 @@ class Step:
                 "beam_size": 1,
                 "num_hypotheses": recipe.best_of,
                 "sampling_topk": 0,
-                "sampling_temperature": recipe.temperature,
+                "sampling_temperature": max(recipe.temperature, LEAST_TEMPERATURE),
             }
         return self.engine.generate(
             encoded,

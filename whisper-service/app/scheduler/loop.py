@@ -1,7 +1,7 @@
 """The scheduler: owner of the queue of one engine; worker threads empty it.
 
 A request opens a `Lane`, submits windows, and gets a future for each. A worker thread ends only by
-`close`; if one dies, all who wait are told within a second and `alive` turns false.
+`close`; if one dies, all who wait are told at once and `alive` turns false.
 """
 
 import functools

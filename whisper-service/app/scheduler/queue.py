@@ -10,7 +10,7 @@ starve it, and nobody saves up credit by being idle. Pure: the caller holds the 
 import itertools
 import math
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -174,26 +174,16 @@ class FairQueue(Generic[J]):
         candidates = list(self._candidates(batch))
         if not candidates:
             return None
-        ranks = class_ranks((entry.place for entry in candidates), now)
-        # Of classes that age has made equal, the one that has waited longest is next, and then waits anew.
-        since = {
-            rank: min(e.place.waiting_since for e in candidates if e.place.rank == rank)
-            for rank in ranks
-        }
-        top = min(ranks, key=lambda rank: (ranks[rank], since[rank], -rank))
-        best: dict[str, Entry[J]] = {}
-        for entry in candidates:
-            tenant = entry.place.tenant
-            if entry.place.rank == top and (
-                tenant not in best or _turn(entry) < _turn(best[tenant])
-            ):
-                best[tenant] = entry
+        top = _next_class([entry.place for entry in candidates], now)
+        firsts: dict[str, Entry[J]] = {}
+        for entry in sorted((e for e in candidates if e.place.rank == top), key=_turn):
+            firsts.setdefault(entry.place.tenant, entry)
 
         def tenants_turn(entry: Entry[J]) -> tuple[float, int, int]:
             tag = self._accounts[entry.place.account].tag + entry.job.audio_seconds
             return tag, entry.place.batches, entry.place.number
 
-        return min(best.values(), key=tenants_turn)
+        return min(firsts.values(), key=tenants_turn)
 
     def _candidates(self, batch: list[Entry[J]]) -> Iterator[Entry[J]]:
         """The first window of each request that may still join the batch.
@@ -238,6 +228,16 @@ class FairQueue(Generic[J]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _next_class(places: Sequence[Place[Any]], now: float) -> int:
+    """The class whose turn it is, by its rank before it has aged.
+
+    Of classes that age has made equal, the one that has waited longest is next, and then waits anew.
+    """
+    ranks = class_ranks(places, now)
+    since = {rank: min(p.waiting_since for p in places if p.rank == rank) for rank in ranks}
+    return min(ranks, key=lambda rank: (ranks[rank], since[rank], -rank))
 
 
 def _turn(entry: Entry[J]) -> tuple[float, int, int]:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from ..audio import SAMPLE_RATE, AudioReader, Cage, CagedAudio, Samples
 from ..decoding.plan import vad_options
+from ..errors import Overloaded
 from ..windows import Window, cut_windows
 from ..wire import VadParameters
 
@@ -109,9 +110,8 @@ class Reading:
 
     def windows(self, parameters: VadParameters) -> Iterator[Window]:
         """All windows that hold speech; once."""
-        already = self._seconds_in_blocks
         windows = cut_windows(self.blocks(), vad_options(parameters))
-        self._seconds_in_windows = already
+        self._seconds_in_windows = self._seconds_in_blocks  # opening is in both
         while True:
             began = time.monotonic()
             window = next(windows, None)
@@ -125,7 +125,10 @@ class Reading:
         return await self._in_thread(lambda: next(items, None))
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        step = asyncio.get_running_loop().run_in_executor(self._thread, call)
+        try:
+            step = asyncio.get_running_loop().run_in_executor(self._thread, call)
+        except RuntimeError as exc:  # as many threads as there may be
+            raise Overloaded("There is no room for another decoder") from exc
         self._step = step
         return await asyncio.shield(step)
 
@@ -152,4 +155,4 @@ class Reading:
         self._thread.shutdown()  # it is idle, so that this takes no time
         if self._reader is not None:
             self._reader.close()
-        self._file.close()
+        await asyncio.to_thread(self._file.close)  # a large one takes its time, see `let_go`

@@ -31,7 +31,7 @@ def _seconds(spans: Sequence[Span]) -> list[tuple[float, float]]:
     return [(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in spans]
 
 
-class Clock:
+class Timeline:
     """Times of a passage to times of the file, for a window with silence left out, or a whole file."""
 
     def __init__(self, window: Window | None = None) -> None:
@@ -91,11 +91,13 @@ class Clock:
         return start, max(start, end)
 
 
-def split_at_silence(said: Sequence[Said], clock: Clock, vocabulary: Vocabulary) -> Iterator[Said]:
+def split_at_silence(
+    said: Sequence[Said], timeline: Timeline, vocabulary: Vocabulary
+) -> Iterator[Said]:
     """Cut what goes on after a long silence: inside a window most of it was left out."""
 
     def is_border(word: TimedWord, following: TimedWord) -> bool:
-        return clock.word(following)[0] - clock.word(word)[1] >= PAUSE_SECONDS
+        return timeline.word(following)[0] - timeline.word(word)[1] >= PAUSE_SECONDS
 
     for one in said:
         parts = list(split_draft(one.draft, is_border, vocabulary.timestamp_begin))
@@ -107,18 +109,18 @@ def split_at_silence(said: Sequence[Said], clock: Clock, vocabulary: Vocabulary)
 
 
 def wire_segment(
-    said: Said, *, number: int, clock: Clock, plan: Plan, vocabulary: Vocabulary
+    said: Said, *, number: int, timeline: Timeline, plan: Plan, vocabulary: Vocabulary
 ) -> Segment:
     """One segment of the answer."""
     draft, outcome = said.draft, said.outcome
-    words = _words(draft.words or [], clock)
+    words = _words(draft.words or [], timeline)
     if words:
         start, end = words[0].start, words[-1].end
     else:
-        start, end = clock.segment(draft.start, draft.end)
+        start, end = timeline.segment(draft.start, draft.end)
     return Segment(
         id=number,
-        seek=round(clock.time(draft.seek / FRAMES_PER_SECOND) * FRAMES_PER_SECOND),
+        seek=round(timeline.time(draft.seek / FRAMES_PER_SECOND) * FRAMES_PER_SECOND),
         start=_floor_to_ms(start),
         end=_floor_to_ms(end),
         text=said.text,
@@ -133,16 +135,16 @@ def wire_segment(
             text=said.text,
             outcome=outcome,
             thresholds=plan.thresholds,
-            spoken_share=clock.spoken_share(start, end),
+            spoken_share=timeline.spoken_share(start, end),
         ),
     )
 
 
-def _words(words: Sequence[TimedWord], clock: Clock) -> list[Word]:
+def _words(words: Sequence[TimedWord], timeline: Timeline) -> list[Word]:
     placed = []
     earliest = 0.0
     for word in words:
-        start, end = clock.word(word)
+        start, end = timeline.word(word)
         start = max(earliest, _floor_to_ms(start))
         earliest = max(start, _floor_to_ms(end))
         placed.append(Word(word=word.word, start=start, end=earliest, probability=word.probability))

@@ -27,5 +27,5 @@ async def signs_of_life(items: AsyncIterator[T]) -> AsyncGenerator[T | None, Non
 
 
 async def next_or_none(items: AsyncIterator[T]) -> T | None:
-    """Return the next item, None behind the last."""
+    """Return the next item, None behind the last; a coroutine, which a task can be made of."""
     return await anext(items, None)

@@ -110,9 +110,13 @@ class Story:
 
     def _segments_of(self, done: Done) -> Iterator[Segment]:
         plan, vocabulary = self._work.plan, self._work.listener.vocabulary
-        for said in split_at_silence(done.said, done.clock, vocabulary):
+        for said in split_at_silence(done.said, done.timeline, vocabulary):
             segment = wire_segment(
-                said, number=self._segments, clock=done.clock, plan=plan, vocabulary=vocabulary
+                said,
+                number=self._segments,
+                timeline=done.timeline,
+                plan=plan,
+                vocabulary=vocabulary,
             )
             self._doubts.update(segment.flags)
             heard = said.outcome.language

@@ -1,6 +1,6 @@
-"""How a file is worked through: windows in parallel, or one after the other.
+"""How a file is worked through: windows in parallel or one after the other, or the whole file.
 
-Both yield `Done`: segments in the order of the file, and how far the work is. `parallel` keeps as many
+Each way yields `Done`: segments in the order of the file, and how far the work is. `_parallel` keeps as many
 windows in the queue as the next batch may take; memory does not grow with the file's length.
 """
 
@@ -22,7 +22,7 @@ from ..scheduler import Lane
 from ..windows import Window
 from .ballot import Ballot
 from .reading import Reading
-from .segments import Clock
+from .segments import Timeline
 from .signs import next_or_none
 
 
@@ -31,7 +31,7 @@ class Done:
     """A stretch of the file is finished, up to `until` seconds."""
 
     said: list[Said]
-    clock: Clock
+    timeline: Timeline
     until: float
 
 
@@ -71,7 +71,7 @@ class Work:
         source = FileSource(lambda: self.reading.next(blocks))
         if self._hears_once:
             self.listener.on_language = self._first_language
-        elif self._is_language_open:
+        elif self.plan.is_language_open:
             votes: list[dict[str, float]] = []
             while (sound := await source.peek(len(votes))) is not None:
                 outcome = await self.listener.detect_language(sound, self.plan)
@@ -80,12 +80,12 @@ class Work:
                 votes.append(outcome.languages)
                 if self._settle_language(votes):
                     break
-            if votes and self._is_language_open:
+            if votes and self.plan.is_language_open:
                 self._settle_language(votes, is_over=True)
         context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix)
-        clock = Clock()
+        timeline = Timeline()
         async for said, seek in transcribe_passage(source, self.listener, self.plan, context):
-            yield Done(said, clock, seek / FRAMES_PER_SECOND)
+            yield Done(said, timeline, seek / FRAMES_PER_SECOND)
 
     async def _in_turn(self, windows: Iterator[Window]) -> AsyncGenerator[Done, None]:
         context = Context(said=list(self.plan.prompt), prefix=self.plan.prefix)
@@ -93,7 +93,7 @@ class Work:
             context.last_speech = 0.0
             source = WindowSource(window, encoded)
             async for said, _ in transcribe_passage(source, self.listener, self.plan, context):
-                yield Done(said, Clock(window), window.end)
+                yield Done(said, Timeline(window), window.end)
 
     async def _parallel(self, windows: Iterator[Window]) -> AsyncGenerator[Done, None]:
         pending: deque[asyncio.Task[Done]] = deque()
@@ -139,13 +139,9 @@ class Work:
         segments: list[Said] = []
         async for said, _ in transcribe_passage(source, self.listener, self.plan, context):
             segments += said
-        return Done(segments, Clock(window), window.end)
+        return Done(segments, Timeline(window), window.end)
 
     # --- language -------------------------------------------------------------------------------
-
-    @property
-    def _is_language_open(self) -> bool:
-        return self.plan.language is None and not self.plan.options.multilingual
 
     def _settle_language(self, votes: list[dict[str, float]], *, is_over: bool = False) -> bool:
         if not is_over and not is_settled(votes, self.plan.options):
@@ -164,7 +160,9 @@ class Work:
         options = self.plan.options
         may_refuse = options.languages is not None and options.on_other_language == "reject"
         return (
-            self._is_language_open and options.language_detection_segments == 1 and not may_refuse
+            self.plan.is_language_open
+            and options.language_detection_segments == 1
+            and not may_refuse
         )
 
     async def _in_language(self, windows: Iterator[Window]) -> AsyncIterator[tuple[Window, Any]]:
@@ -200,7 +198,7 @@ class Work:
             yield window, None
 
     def _first_language(self, languages: dict[str, float]) -> None:
-        if self._is_language_open:
+        if self.plan.is_language_open:
             self._settle_language([languages])
         self._language_known.set()
 
@@ -219,7 +217,7 @@ class Work:
             if window is None:
                 break
             self._count(window)
-            if not self._is_language_open:
+            if not self.plan.is_language_open:
                 yield window, None
                 continue
             ballot.windows.append(window)
@@ -233,7 +231,7 @@ class Work:
         if ballot.windows and not votes:
             held += await self._vote(ballot, votes)
             ballot = Ballot()
-        if votes and self._is_language_open:
+        if votes and self.plan.is_language_open:
             self._settle_language(votes, is_over=True)
         for pair in [*held, *((window, None) for window in ballot.windows)]:
             yield pair

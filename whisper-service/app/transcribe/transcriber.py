@@ -78,10 +78,9 @@ class Transcriber:
             async with self._openings:
                 await reading.open()
             seconds = self._likely_seconds(upload, reading)
-            in_turn = plan.conditioned or not plan.vad
             share = plan.window_share(seconds)
             arrival = _arrival(
-                upload.options, seconds, in_turn=in_turn, age=upload.age, share=share
+                upload.options, seconds, in_turn=plan.in_turn, age=upload.age, share=share
             )
             position = station.scheduler.waiting_before(arrival)
             predicted = station.scheduler.predicted_start_seconds(arrival)

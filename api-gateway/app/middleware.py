@@ -48,7 +48,7 @@ class RootPath:
         await self.app(scope, receive, send)
 
 
-def install_between(app: FastAPI, settings: Settings) -> None:
+def install_middleware(app: FastAPI, settings: Settings) -> None:
     """Serve below `ROOT_PATH` and let the pages of `CORS_ALLOW_ORIGINS` call, where they are set."""
     if settings.cors_allow_origins:
         app.add_middleware(

@@ -9,7 +9,7 @@ import requests
 import uvicorn
 from fastapi import FastAPI
 from gateway.main import create_app as create_gateway
-from gateway.server import DeadlineProtocol
+from gateway.server import MAX_INCOMPLETE_EVENT_BYTES, DeadlineProtocol
 from gateway.settings import Settings as GatewaySettings
 from worker.main import create_app as create_worker
 from worker.settings import Settings as WorkerSettings
@@ -41,7 +41,12 @@ class Running:
 def serve(app: FastAPI, protocol: type = DeadlineProtocol) -> Iterator[Running]:
     """Run `app` on a free port until the block ends."""
     config = uvicorn.Config(
-        app, port=0, http=protocol, log_config=None, timeout_graceful_shutdown=5
+        app,
+        port=0,
+        http=protocol,
+        h11_max_incomplete_event_size=MAX_INCOMPLETE_EVENT_BYTES,
+        log_config=None,
+        timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
     started = threading.Event()

@@ -44,7 +44,8 @@ class RootPath:
             path = scope["path"]
             if not f"{path}/".startswith(f"{self.root_path}/"):
                 path = self.root_path + path
-            scope = {**scope, "root_path": self.root_path, "path": path}
+            # In place: the log of what stands outside of this reads them too.
+            scope["root_path"], scope["path"] = self.root_path, path
         await self.app(scope, receive, send)
 
 

@@ -226,7 +226,7 @@ def test_a_gateway_that_its_worker_refuses_is_not_healthy_and_says_why(
                 for path in ("/health", "/readyz"):
                     assert gateway.get(path).status_code == status
     told = [record.getMessage() for record in caplog.records if record.name == "gateway.worker"]
-    assert len(told) == 4
+    assert len(told) == 2  # once by each gateway, however often it is asked
     assert all("check WORKER_TOKEN" in line for line in told)
 
 

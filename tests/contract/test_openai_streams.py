@@ -268,9 +268,9 @@ def test_57_a_silent_worker_is_bridged_by_comments_that_no_client_sees() -> None
 
 @contextmanager
 def impatient_proxy(gateway: Running, idle_seconds: float) -> Iterator[Running]:
-    """Passes bytes on, and cuts a connection on which none came back for so long after a comment.
+    """Passes bytes on, and cuts a connection on which none came back for so long after the head of the answer.
 
-    Before the first one it waits: only the silences of a stream are to be short, not its way here.
+    Before that it waits: only the silences of a stream are to be short, not its way here.
     """
     address = urlsplit(gateway.url)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -279,7 +279,7 @@ def impatient_proxy(gateway: Running, idle_seconds: float) -> Iterator[Running]:
         try:
             while piece := server.recv(65_536):
                 client.sendall(piece)
-                if b"\n: " in piece:
+                if b"\r\n\r\n" in piece:
                     server.settimeout(idle_seconds)
         except OSError:
             pass

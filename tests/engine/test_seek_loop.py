@@ -17,6 +17,7 @@ from worker.decoding.passage import Context, Said, Source, transcribe_passage
 from worker.decoding.plan import Plan, make_plan
 from worker.decoding.sources import FileSource, WindowSource
 from worker.decoding.station import Station
+from worker.decoding.timestamps import TimedWord
 from worker.decoding.vocabulary import Vocabulary
 from worker.settings import Settings
 from worker.transcribe.segments import Timeline, split_at_silence, wire_segment
@@ -295,6 +296,24 @@ def test_speech_on_both_sides_of_left_out_silence_is_not_doubted_for_the_silence
     assert (start, end) == pytest.approx((1.0, 11.6))
     assert timeline.spoken_share(start, end) == pytest.approx(1.2 / 2.8)
     assert timeline.spoken_share(1.0, 1.4) == pytest.approx(0.0)
+
+
+def test_a_word_that_alignment_begins_in_the_pad_before_left_out_silence_belongs_behind_it() -> (
+    None
+):
+    pieces = (Span(466_720, 517_440), Span(659_200, 714_560))  # the seam is at 3.17 s
+    speech = (Span(473_120, 511_040), Span(665_600, 708_160))
+    timeline = Timeline(Window(np.zeros(106_080, np.float32), pieces, speech))
+
+    def placed(start: float, end: float) -> tuple[float, float]:
+        return timeline.word(TimedWord(" I", start, end, 0.9, [1]))
+
+    start, end = placed(2.89, 3.41)  # most of it before the seam, where nobody speaks any more
+    assert 41.2 <= start <= end == pytest.approx(41.44)
+    start, end = placed(2.50, 3.17)  # a last word may end at the seam
+    assert (start, end) == pytest.approx((31.67, 32.34))
+    start, end = placed(2.70, 3.25)  # and one that is heard before it stays there
+    assert (start, end) == pytest.approx((31.87, 32.34))
 
 
 def test_a_segment_that_begins_without_a_space_is_told_once_and_in_its_place(

@@ -50,7 +50,7 @@ def test_a_service_is_served_with_the_limits_that_are_documented(
         def __init__(self, config: Any) -> None:
             configs.append(config)
 
-        def run(self) -> None:
+        def run(self, sockets: object = None) -> None:
             done.append("served")
 
     monkeypatch.setattr(server.uvicorn, "Server", Server)
@@ -65,6 +65,6 @@ def test_a_service_is_served_with_the_limits_that_are_documented(
     assert done == ["files", "SIGINT", "SIGTERM", "served"]
     assert config.timeout_graceful_shutdown == 30
     assert config.timeout_keep_alive == 75
-    assert config.h11_max_incomplete_event_size == 16 * 1024
+    assert config.h11_max_incomplete_event_size == 32 * 1024
     assert config.forwarded_allow_ips == "10.0.0.0/8"
     assert config.http is server.DeadlineProtocol

@@ -21,7 +21,7 @@ from .windows import IGNORED
 CTC_SHARE, GUIDE_SHARE = 0.25, 0.2
 UNTRAINED_SAMPLE = 1024
 DECIDING_WEIGHT = (
-    12.0  # of a language and of "nothing is said": one token there decides the whole text
+    25.0  # of a language and of "nothing is said": one token there decides the whole text
 )
 SMOOTHING = 0.97  # of the reported losses
 

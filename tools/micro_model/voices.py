@@ -45,8 +45,9 @@ SPEAKER_LINES = (
 HIGHEST_FORMANT = 150  # percent of where it is expected
 UNHEARD_SPEAKERS = ("m5", "f5", "Marco", "belinda")  # only the evaluation hears them
 FLITE_SPEAKERS = ("kal16", "awb", "rms", "slt")  # English alone
-FLITE_SHARE = 0.25
-DRAWN_SHARE = 0.5  # of the other clips: a speaker that is drawn at random, see `drawn_speaker`
+FLITE_SHARE = 0.15  # more of them, and a voice unlike espeak-ng's is taken for English
+DRAWN_SHARE = 0.6  # of the other clips: a speaker that is drawn at random, see `drawn_speaker`
+UNCLEAR_SHARE = 0.35  # of the invented speakers: hoarse, slow and in a room all at once, which chance alone makes rare
 
 
 @dataclass(frozen=True)
@@ -100,34 +101,36 @@ def _speakers() -> list[dict[str, str]]:
 
 
 def _invented(rng: random.Random) -> list[str]:
+    unclear = rng.random() < UNCLEAR_SHARE
     low = rng.randint(60, 200)
     lines = [f"pitch {low} {round(low * rng.uniform(1.15, 1.8))}"]
     tract = rng.uniform(0.85, 1.2)
     for formant in range(9):
         spread = (0.85, 1.18) if rng.random() < 0.6 else (0.6, 1.5)
         frequency = round(100 * tract * rng.uniform(*spread))
-        if formant >= 4 and rng.random() < 0.15:
+        if formant >= 4 and rng.random() < (0.3 if unclear else 0.15):
             frequency = rng.randint(0, 40)  # as some speakers do without it
         height = rng.randint(50, 190) if formant < 4 else rng.randint(10, 140)
         shift = rng.randint(-300, 300) if formant and rng.random() < 0.2 else 0  # Hz
         lines.append(f"formant {formant} {frequency} {height} {rng.randint(20, 180)} {shift}")
     lines += [f"flutter {rng.randint(0, 5)}", f"roughness {rng.randint(0, 4)}"]
+    voiced = rng.uniform(1.4, 1.8 if unclear else 2.35)
     lines += [
-        f"voicing {round(10 ** rng.uniform(1.4, 2.35))}",  # percent: halves are as likely as doubles
+        f"voicing {round(10**voiced)}",  # percent: halves are as likely as doubles
         f"consonants {rng.randint(50, 190)} {rng.randint(20, 190)}",
     ]
     if rng.random() < 0.6:
         corners = sorted(rng.randint(100, 5000) for _ in range(rng.randint(2, 4)))
         lines.append("tone " + " ".join(f"{corner} {rng.randint(20, 255)}" for corner in corners))
-    if rng.random() < 0.5:
+    if unclear or rng.random() < 0.5:
         lines.append(f"echo {rng.randint(10, 140)} {rng.randint(5, 80)}")
     if rng.random() < 0.3:
         lines.append("breath " + " ".join(str(rng.randint(0, 8)) for _ in range(8)))
     if rng.random() < 0.3:
         lines.append(f"intonation {rng.randint(1, 4)}")
-    if rng.random() < 0.5:
+    if unclear or rng.random() < 0.5:
         # One speaker is slow or quick throughout.
-        slow = rng.randint(-40, 250)
+        slow = rng.randint(100 if unclear else -40, 250)
         added = (min(255, max(-50, slow + rng.randint(-70, 70))) for _ in range(8))
         lines.append("stressAdd " + " ".join(map(str, added)))
     if rng.random() < 0.4:

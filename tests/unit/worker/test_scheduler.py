@@ -3,6 +3,7 @@
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -65,6 +66,26 @@ def clips(prefix: str, count: int, seconds: float = 10.0, key: str = "same") -> 
 
 
 # --- the order ----------------------------------------------------------------------------------
+
+
+def test_a_file_whose_windows_go_one_after_the_other_gets_its_half_of_the_machine() -> None:
+    """Its next window comes only after another tenant's has been taken: it has not been idle."""
+    queue, served = FairQueue[Clip](), Counter[str]()
+    alone = queue.open("a", "interactive")
+    others = [queue.open("b", "interactive") for _ in range(3)]
+    push(queue, alone, Clip("a", 30.0))
+    for place in others:
+        push(queue, place, *[Clip("b", 30.0)] * 2)
+    is_due = False
+    for _ in range(300):
+        [taken] = queue.take(0.0, 1)
+        served[taken.job.name] += 1
+        if is_due:
+            push(queue, alone, Clip("a", 30.0))
+        is_due = taken.place is alone
+        if not is_due:
+            push(queue, taken.place, Clip("b", 30.0))
+    assert served["a"] >= 135
 
 
 def test_a_short_clip_passes_between_the_windows_of_a_long_file() -> None:

@@ -103,7 +103,7 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary, devi
         message = f"suppress_tokens: without token {vocabulary.eot} no text ever ends"
         raise InvalidRequest(message, param="suppress_tokens")
     beam_size = options.beam_size or settings.whisper_beam_size
-    if round(beam_size * options.patience) < 1:
+    if beam_size * options.patience < 0.5:  # CTranslate2 rounds a half up
         message = f"patience: {options.patience} of {beam_size} beams leaves none to wait for"
         raise InvalidRequest(message, param="patience")
     adaptive = options.adaptive_window

@@ -4,7 +4,8 @@ Inside a class fairness is self-clocked fair queueing (Golestani 1994) on two le
 each request inside a tenant, carries a tag, the audio seconds served so far; whose tag would be smallest
 after its next window is next, and whoever arrives anew starts where the class' clock stands, at the
 largest tag served. So a short clip passes between the windows of a long file, many short clips do not
-starve it, and nobody saves up credit by being idle. Pure: the caller holds the lock.
+starve it, and nobody saves up credit by being idle, but for one window: the next one of a request that
+goes on may come a little after its turn. Pure: the caller holds the lock.
 """
 
 import itertools
@@ -19,7 +20,8 @@ Priority = Literal["live", "interactive", "bulk"]
 RANKS: dict[str, int] = {"live": 0, "interactive": 1, "bulk": 2}
 
 AHEAD_SECONDS = 30.0
-"""Audio by which a request may be ahead of its tenant's others, because it fits batches of other tenants."""
+"""A window. Audio by which a request may be ahead of its tenant's others, because it fits batches of other
+tenants; and how far behind the clock one may stand that had none waiting."""
 AGEING_SECONDS = 30.0
 """A class that has waited this long for a window counts as one higher, and so on, so that none starves."""
 
@@ -142,9 +144,10 @@ class FairQueue(Generic[J]):
         place = entry.place
         account = self._accounts[place.account]
         if not any(other.entries for other in account.places):
-            account.tag = max(account.tag, self._clocks[place.rank])
+            account.tag = max(account.tag, self._clocks[place.rank] - AHEAD_SECONDS)
         if not place.entries:
-            place.tag = max(place.tag, account.clock)
+            credit = AHEAD_SECONDS if place.batches else 0.0
+            place.tag = max(place.tag, account.clock - credit)
             place.waiting_since = now
         if urgent:
             place.entries.appendleft(entry)

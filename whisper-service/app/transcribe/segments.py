@@ -18,6 +18,8 @@ from ..wire import Segment, TokenLogprob, Word
 
 _TOLERANCE = 1e-6
 """Milliseconds by which binary numbers may miss a whole one."""
+_PAST_SEAM = 0.05
+"""Seconds behind left-out silence in which a word that begins before it must end to be one of what follows."""
 _LEAST_SPOKEN = 0.2
 """Seconds of speech that make a piece of a window one of a segment's; less is the end of another's."""
 
@@ -65,15 +67,21 @@ class Timeline:
         return start
 
     def word(self, word: TimedWord) -> tuple[float, float]:
-        """Start and end of a word: never across silence that was left out, but on the side of its middle."""
+        """Start and end of a word: never across silence that was left out, but on one side of it.
+
+        That is the side of its middle, unless nobody speaks there any more: then it is the first word behind.
+        """
         start, end = self.time(word.start), self.time(word.end, is_end=True)
-        start = self._heard_start(start, end)
-        if self._window is not None:
-            middle = self.time((word.start + word.end) / 2)
-            for begin, stop in _seconds(self._window.pieces):
-                if begin <= middle <= stop:
-                    return min(max(start, begin), stop), max(begin, min(end, stop))
-        return start, max(start, end)
+        at, late = self.time((word.start + word.end) / 2), self.time(word.end - _PAST_SEAM)
+        for begin, stop in _seconds(self._window.pieces) if self._window is not None else ():
+            if begin <= at <= stop:
+                if late > stop and not spoken_seconds(start, stop, self.speech or []):
+                    at = late
+                    continue
+                heard = self._heard_start(start, end)
+                return min(max(heard, begin), stop), max(begin, min(end, stop))
+        heard = self._heard_start(start, end)
+        return heard, max(heard, end)
 
     def segment(self, start: float, end: float) -> tuple[float, float]:
         """Start and end of a segment without words: in pieces of the window where somebody speaks.

@@ -157,7 +157,7 @@ def test_a_strict_form_is_judged_as_a_whole(gateway: Running) -> None:
 @pytest.mark.parametrize("route", ["/transcribe/micro", ROUTE])
 def test_a_value_may_be_made_right_by_a_field_behind_the_file(gateway: Running, route: str) -> None:
     model = [MODEL] if route == ROUTE else []
-    patience, beam_size = ("patience", (None, "0.1")), ("beam_size", (None, "20"))
+    patience, beam_size = ("patience", (None, "0.05")), ("beam_size", (None, "20"))
     answer = gateway.post(route, files=[*model, patience, FILE, beam_size])
     assert answer.json()["text"] == TEXT
     answer = gateway.post(route, files=[*model, patience, FILE])

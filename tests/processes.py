@@ -114,6 +114,19 @@ def service(
             raise
 
 
+def printed_by(name: str, code: str, **settings: object) -> str:
+    """What `code` prints in a process of its own, in the folder of the service `name`."""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=FOLDERS[name],
+        env=clean_environment(**settings),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return run.stdout
+
+
 def worker_settings(**more: object) -> dict[str, object]:
     """What a worker with the shipped model needs."""
     return {"WHISPER_MODELS": "micro", "WHISPER_OFFLINE": "true", **more}

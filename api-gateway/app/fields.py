@@ -69,7 +69,7 @@ class Fields:
         """Take one field as it stands in the form."""
         root, keys = split_name(name)
         values = self._values.setdefault(root, [])
-        if value.strip():
+        if value := value.strip():
             values.append((tuple(re.findall(r"\[([^\[\]]*)\]", keys)), value))
 
     def unread(self) -> list[str]:
@@ -83,7 +83,7 @@ class Fields:
             raise InvalidRequest(f"'{name}' was sent twice", param=name)
         if values and values[0][0]:
             raise InvalidRequest(f"'{name}' is a single value", param=name)
-        return values[0][1].strip() if values else None
+        return values[0][1] if values else None
 
     def texts(self, name: str, *, by_commas: bool = True, are_words: bool = False) -> list[str]:
         """A list: bracketed items as they are, a bare value as JSON or cut at commas.
@@ -96,10 +96,11 @@ class Fields:
         for keys, value in values:
             if keys not in ((), ("",)) and not (len(keys) == 1 and keys[0].isdecimal()):
                 raise InvalidRequest(f"'{name}' is a list, not an object", param=name)
+            is_item = (keys or len(values) > 1) and not are_words
             # Counted before they are made; an item's own commas would have to be very many.
-            if len(items) + by_commas * value.count(",") >= MAX_ITEMS:
+            if len(items) + (0 if is_item else value.count(",")) >= MAX_ITEMS:
                 raise InvalidRequest(f"'{name}' has more than {MAX_ITEMS} items", param=name)
-            if (keys or len(values) > 1) and not are_words:
+            if is_item:
                 items.append(value)
             elif (listed := _json_list(value)) is not None:
                 items += listed
@@ -135,7 +136,7 @@ class Fields:
 
 def _json_list(value: str) -> list[str] | None:
     """The strings of a JSON list; None for what is none, as a keyword in brackets."""
-    if not value.lstrip().startswith("["):
+    if not value.startswith("["):
         return None
     try:
         items = json.loads(value)
@@ -147,7 +148,6 @@ def _json_list(value: str) -> list[str] | None:
 
 
 def _json_object(name: str, value: str) -> str | dict[str, Any] | None:
-    value = value.strip()
     if value == "null":
         return None
     if not value.startswith("{"):

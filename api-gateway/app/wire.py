@@ -208,12 +208,15 @@ def _inlined(field: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in (kind | field).items() if name != "$ref"}
 
 
+def stripped(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Form fields without the blanks around their values, as the line end of one that curl reads from a file."""
+    return {k: v.strip() if isinstance(v, str) else v for k, v in fields.items()}
+
+
 def read_options(fields: Mapping[str, Any]) -> Options:
-    """Check form fields; an empty value means unset. Raises errors that name the field."""
-    read = {k: v.strip() if isinstance(v, str) else v for k, v in fields.items()}
-    given = {
-        k: v for k, v in read.items() if v not in ("", "null") or k not in Options.model_fields
-    }
+    """Check form fields; an empty value or null means unset. Raises errors that name the field."""
+    read = stripped(fields).items()
+    given = {k: v for k, v in read if v not in ("", "null") or k not in Options.model_fields}
     try:
         return Options.model_validate(given)
     except ValidationError as exc:

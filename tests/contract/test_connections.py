@@ -267,9 +267,9 @@ def test_the_work_for_a_client_that_does_not_read_its_answer_ends() -> None:
         assert ended.wait(PATIENCE)
 
 
-def stopped(install: Callable[[FastAPI], None], app: FastAPI, **headers: str) -> list[Any]:
+def stopped(app: FastAPI, **headers: str) -> list[Any]:
     """What is sent to a request that a stop does not wait for: uvicorn cancels it when its patience ends."""
-    install(app)
+    install_edge(app)
     sent: list[Any] = []
 
     async def stop() -> None:
@@ -303,7 +303,7 @@ def test_a_request_that_a_stop_does_not_wait_for_is_told_to_come_again(
         app.state.begun.set()
         await asyncio.Event().wait()
 
-    sent = stopped(install_edge, app, **headers)
+    sent = stopped(app, **headers)
     assert sent[0]["status"] == 503
     assert dict(sent[0]["headers"])[b"retry-after"] == b"1"
     assert json.loads(sent[1]["body"])["error"] == {
@@ -328,7 +328,7 @@ def test_a_stream_that_a_stop_does_not_wait_for_says_so_in_its_last_line(
     async def answer() -> Response:
         return EventLines(STARTED, endless())
 
-    status, *bodies = stopped(install_edge, app)
+    status, *bodies = stopped(app)
     assert status["status"] == 200
     first, last, *rest = b"".join(body["body"] for body in bodies).splitlines()
     assert parse_event(first) == STARTED

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ..errors import InvalidRequest
-from ..wire import Options, refused
+from ..wire import Options, refused, stripped
 
 MOST_HIGHLIGHTED = 1000
 """Characters of a cue that runs on over segments: more fill no screen, and hours of them the memory."""
@@ -52,9 +52,9 @@ class SubtitleStyle(BaseModel):
 
 def read_style(fields: Mapping[str, Any]) -> SubtitleStyle:
     """Check the fields of a form; empty ones are unset. Raises InvalidRequest that names the field."""
-    read = {k: v.strip() if isinstance(v, str) else v for k, v in fields.items()}
+    given = {k: v for k, v in stripped(fields).items() if v != ""}
     try:
-        return SubtitleStyle.model_validate({k: v for k, v in read.items() if v != ""})
+        return SubtitleStyle.model_validate(given)
     except ValidationError as exc:
         raise refused(exc.errors()[0]) from exc
 

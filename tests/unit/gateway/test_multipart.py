@@ -4,8 +4,6 @@ import asyncio
 import errno
 import io
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator
@@ -24,10 +22,9 @@ from gateway.multipart import (
     scratch_file,
     store,
 )
-from house import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from processes import clean_environment
+from processes import printed_by
 from starlette.types import Message, Receive
 
 BODY = (
@@ -201,15 +198,7 @@ def test_temporary_files_go_where_tmpdir_says_whatever_the_disk_was_like_at_firs
         "tempfile.tempdir = '/'  # where a full disk would have sent it for good\n"
         "with scratch_file() as file: print(os.readlink(f'/proc/self/fd/{file.fileno()}'))"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", told],
-        cwd=ROOT / "api-gateway",
-        env=clean_environment(TMPDIR=tmp_path),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.startswith(f"{tmp_path}/")
+    assert printed_by("gateway", told, TMPDIR=tmp_path).startswith(f"{tmp_path}/")
 
 
 def test_a_client_that_sends_slowly_does_not_fill_the_memory() -> None:

@@ -1,14 +1,12 @@
 """Which repository of the hub a configured name stands for."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from house import ROOT
 from huggingface_hub.errors import LocalEntryNotFoundError
+from processes import printed_by
 from worker import hub
 
 MICRO = ROOT / "whisper-service" / "models" / "micro"
@@ -70,15 +68,7 @@ def test_what_the_client_for_xet_storage_fails_with_may_pass(
 def test_a_setting_that_compose_passes_on_as_empty_is_none() -> None:
     code = "import os, app; print('SSL_CERT_FILE' in os.environ)"
     for value, kept in (("", "False"), ("/etc/ca.pem", "True")):
-        told = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=ROOT / "whisper-service",
-            env=os.environ | {"SSL_CERT_FILE": value},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert told.stdout.strip() == kept
+        assert printed_by("worker", code, SSL_CERT_FILE=value).strip() == kept
 
 
 @pytest.mark.parametrize("name", ["micro@v2", "here@v2"])

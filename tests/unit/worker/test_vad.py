@@ -1,8 +1,6 @@
 """The stream of speech spans is faster-whisper's whole-file answer, told early."""
 
 import io
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -10,10 +8,10 @@ import numpy as np
 import pytest
 from faster_whisper.audio import decode_audio
 from faster_whisper.vad import VadOptions, get_speech_timestamps, get_vad_model
-from house import DATA, ROOT
+from house import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from processes import clean_environment
+from processes import printed_by
 from worker.vad import FRAME, Span, SpeechProbabilities, SpeechSpans
 
 FILES = [
@@ -174,13 +172,5 @@ def test_the_voice_detection_tells_nobody_that_it_is_used(tmp_path: Path) -> Non
         "list(SpeechProbabilities().push(np.zeros(16000, np.float32)))\n"
         "print(os.listdir('/proc/self/task') == [str(os.getpid())])"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", told],
-        cwd=ROOT / "whisper-service",
-        env=clean_environment(HOME=tmp_path, OPENBLAS_NUM_THREADS=1),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout == "True\n"
+    assert printed_by("worker", told, HOME=tmp_path, OPENBLAS_NUM_THREADS=1) == "True\n"
     assert list(tmp_path.rglob("*")) == []

@@ -72,15 +72,14 @@ class Timeline:
         That is the side of its middle, unless nobody speaks there any more: then it is the first word behind.
         """
         start, end = self.time(word.start), self.time(word.end, is_end=True)
+        heard = self._heard_start(start, end)
         at, late = self.time((word.start + word.end) / 2), self.time(word.end - _PAST_SEAM)
         for begin, stop in _seconds(self._window.pieces) if self._window is not None else ():
             if begin <= at <= stop:
                 if late > stop and not spoken_seconds(start, stop, self.speech or []):
                     at = late
                     continue
-                heard = self._heard_start(start, end)
                 return min(max(heard, begin), stop), max(begin, min(end, stop))
-        heard = self._heard_start(start, end)
         return heard, max(heard, end)
 
     def segment(self, start: float, end: float) -> tuple[float, float]:

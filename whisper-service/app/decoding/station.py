@@ -36,6 +36,7 @@ class Station:
             max_batch_size=self.engine.max_batch_size,
             max_requests=settings.whisper_max_queue,
             max_queue_seconds=settings.whisper_max_queue_seconds,
+            fills_up=self.engine.device != "cpu",  # there a window more takes nearly its whole time
             hooks=hooks or [],
         )
         self.scheduler.learn(self.engine.warm_up_seconds)

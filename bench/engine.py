@@ -26,10 +26,9 @@ from app.machine import usable_cpus
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from long_files import loaded
 from ours import Ours
-from report import Row, report
+from report import ROOT, Row, report
 from wav import SAMPLE_RATE, write_wav
 
-ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
 SHORTEST, LONGEST, MOST_CLIENTS = 5.0, 30.0, 16
 
@@ -98,7 +97,9 @@ def _clips(folder: Path) -> list[Path]:
     truth = {entry["file"]: entry for entry in json.loads((DATA / "truth.json").read_text())}
     languages, written = ("en", "de", "fr", "es"), list[Path]()
     for number, wanted in enumerate(np.linspace(SHORTEST, LONGEST, MOST_CLIENTS)):
-        name = f"long/{languages[number % len(languages)]}-90s.flac"
+        # In turn, and also in every fourth of them.
+        language = languages[(number + number // len(languages)) % len(languages)]
+        name = f"long/{language}-90s.flac"
         begin = truth[name]["sentences"][number]["start"] - 0.1
         ends = [sentence["end"] + 0.1 for sentence in truth[name]["sentences"]]
         end = max(end for end in ends if end - begin <= max(wanted, ends[number] - begin))
@@ -252,8 +253,9 @@ def main() -> None:
     bench = Bench(ours, peer, args.file, args.rounds)
     for name in args.cases or CASES:
         rows = CASES[name](bench)
-        remarks = f"{args.model.name}, {args.compute_type}, {args.threads} threads"
-        report(f"engine_{name}_{args.model.name}", rows, remarks)
+        threads = f", {args.threads} threads for the peers" if args.device == "cpu" else ""
+        remarks = f"{args.model.name}, {args.compute_type} on {args.device}{threads}"
+        report(f"engine_{name}_{args.model.name}_{args.device}", rows, remarks)
     ours.close()
 
 

@@ -20,11 +20,10 @@ from typing import Any
 
 from long_files import FORMATS, loaded, write_repeated
 from ours import Heard, Ours
-from report import Row, report
+from report import ROOT, Row, report
 from resident import own_memory_of_children, peak, reset_peak, resident
 from wav import SAMPLE_RATE, write_wav
 
-ROOT = Path(__file__).parent.parent
 CLIP = ROOT / "tests" / "data" / "short" / "en-1.wav"
 CROWDS = (1, 4, 16, 64)
 SEGMENTS = 20

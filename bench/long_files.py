@@ -5,8 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 from app.audio import SAMPLE_RATE, AudioReader
-
-ROOT = Path(__file__).parent.parent
+from report import ROOT
 
 FORMATS = {"wav": "pcm_s16le", "flac": "flac", "mp3": "mp3", "m4a": "aac"}
 SPEECH = ROOT / "tests" / "data" / "long" / "en-90s.flac"

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ def surroundings() -> dict[str, str]:
         "commit": commit or "unknown",
         "processor": _processor(),
         "cpus": str(os.cpu_count()),
+        **_gpu(),
         "load": f"{os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
@@ -47,10 +49,19 @@ def surroundings() -> dict[str, str]:
 
 
 def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    known = Path("/proc/cpuinfo")
+    for line in known.read_text().splitlines() if known.exists() else ():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.machine()
+
+
+def _gpu() -> dict[str, str]:
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    if shutil.which(query[0]) is None:
+        return {}
+    told = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+    return {"gpu": ", ".join(told.split("\n")).strip(", ")}
 
 
 def _shown(value: str | float) -> str:

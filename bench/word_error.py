@@ -17,11 +17,10 @@ from typing import Any
 
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from ours import Ours
-from report import Row, report
+from report import ROOT, Row, report
 
 from tools.micro_model.measures import normalized, word_errors
 
-ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
 
 Heard = tuple[str, list[tuple[str, float]]]

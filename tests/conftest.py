@@ -1,12 +1,11 @@
 """Fixtures of all tests; importing `house` makes both services importable (see there)."""
 
-import os
 from collections.abc import Iterator
 
 import house  # noqa: F401  (first: it gives the two services their names)
 import pytest
 from hypothesis import HealthCheck, settings
-from processes import is_setting
+from processes import without_settings
 from running import Running, serve_gateway, serve_worker
 
 # No test fails because the machine is busy.
@@ -18,11 +17,8 @@ settings.load_profile("any machine")
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What somebody has set for their own services, in `.env` here or in the shell, is not for the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("no-settings"))
-        for name in filter(is_setting, list(os.environ)):
-            patch.delenv(name)
+    """What somebody has set for their own services is not for the tests."""
+    with without_settings(tmp_path_factory.mktemp("no-settings")):
         yield
 
 

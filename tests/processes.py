@@ -63,6 +63,20 @@ def until(state: Callable[[], bool], what: str = "the state was reached") -> Non
         time.sleep(0.05)
 
 
+@contextmanager
+def without_settings(folder: Path) -> Iterator[None]:
+    """Forget what somebody has set for their own services, in `.env` of a clone or in the shell."""
+    before, set_before = Path.cwd(), {n: v for n, v in os.environ.items() if is_setting(n)}
+    os.chdir(folder)
+    for name in set_before:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        os.environ.update(set_before)
+
+
 def clean_environment(**settings: object) -> dict[str, str]:
     """This process' environment without anybody's settings, and with these."""
     env = {name: value for name, value in os.environ.items() if not is_setting(name)}

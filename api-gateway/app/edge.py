@@ -140,9 +140,9 @@ class Bugs:
 class Slashes:
     """ASGI middleware: several slashes in a path are as one, and those at its end as none.
 
-    A target may also be a whole address, as proxies are asked. Clients join a base URL that ends in a slash to a path that begins with one. For a slash at the end
+    Clients join a base URL that ends in a slash to a path that begins with one. For a slash at the end
     Starlette would redirect, before any key is asked for and with the upload sent twice, or take it
-    for a part of a model's name.
+    for a part of a model's name. A target may also be a whole address, as proxies are asked.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -153,6 +153,17 @@ class Slashes:
             path = re.sub("^https?://[^/]*", "", scope["path"])
             scope = {**scope, "path": re.sub("/+", "/", path).rstrip("/") or "/"}
         await self.app(scope, receive, send)
+
+
+class Heads:
+    """ASGI middleware: a HEAD is answered as a GET, of which the server sends no body (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self.app({**scope, "method": "GET"} if is_head else scope, receive, send)
 
 
 class Edge:
@@ -374,6 +385,7 @@ def install_edge(app: FastAPI) -> None:
                 return failure(request, NotFound(f"No such path: {request.url.path}"))
             case 405:
                 message = f"{request.method} is not allowed here"
+                headers = {name: re.sub(r"\bGET\b", "GET, HEAD", v) for name, v in headers.items()}
                 return failure(request, MethodNotAllowed(message, headers=headers))
             case _:
                 return failure(request, InvalidRequest(str(error.detail), headers=headers))
@@ -385,6 +397,7 @@ def install_edge(app: FastAPI) -> None:
         return Response(status_code=499)
 
     app.router.redirect_slashes = False
-    app.user_middleware.append(Middleware(Bugs))  # innermost, whatever is or will be added
+    # Innermost, whatever is or will be added.
+    app.user_middleware += [Middleware(Bugs), Middleware(Heads)]
     app.add_middleware(Edge)
     app.add_middleware(Slashes)  # outermost

@@ -147,16 +147,9 @@ class OpenAIForm:
         in_vain |= _outdone(fields, options)
         if response_format in SUBTITLES:
             options = with_words(options, style)
-        elif timed and "word" in granularities:
-            declined = "word_timestamps" in options.model_fields_set and not options.word_timestamps
-            in_vain["word_timestamps"] = declined
-            options = options.model_copy(update={"word_timestamps": True})
-        elif timed and options.word_timestamps:
-            granularities = [*(granularities or ["segment"]), "word"]
         else:
-            # Words that nobody sees still help to judge what may be invented.
-            judged = options.hallucination_silence_threshold is not None
-            in_vain["word_timestamps"] = options.word_timestamps and not judged
+            in_vain["word_timestamps"] = _has_words_in_vain(options, granularities, timed=timed)
+            options, granularities = _words(options, granularities, timed=timed)
         model = fields.text("model")
         if model is None:
             raise MissingField("The field 'model' is missing", param="model")
@@ -210,6 +203,26 @@ def _options(fields: Fields, task: Task, logprobs: bool) -> Options:
     if logprobs:
         given["logprobs"] = True
     return read_options({name: value for name, value in given.items() if value is not None})
+
+
+def _words(
+    options: Options, granularities: list[Granularity], *, timed: bool
+) -> tuple[Options, list[Granularity]]:
+    """Words are told where an answer with times is asked for them, in OpenAI's way or in the worker's."""
+    if timed and "word" in granularities:
+        return options.model_copy(update={"word_timestamps": True}), granularities
+    if timed and options.word_timestamps:
+        return options, [*(granularities or ["segment"]), "word"]
+    return options, granularities
+
+
+def _has_words_in_vain(options: Options, granularities: list[Granularity], *, timed: bool) -> bool:
+    """Whether `word_timestamps` has no effect."""
+    if timed and "word" in granularities:
+        return "word_timestamps" in options.model_fields_set and not options.word_timestamps
+    # Words that nobody sees still help to judge what may be invented.
+    judged = options.hallucination_silence_threshold is not None
+    return options.word_timestamps and not timed and not judged
 
 
 def _says(fields: Fields, name: str) -> bool:

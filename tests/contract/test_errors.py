@@ -515,7 +515,19 @@ def test_the_form_of_the_language_alone_has_what_is_read_there(
     assert not {"beam_size", "prompt", "max_line_width"} & set(form)
 
 
+@pytest.mark.parametrize(
+    "path", ["/health", "/livez", "/readyz", "/docs", "/openapi.json", "/transcribe/micro", "/no"]
+)
+def test_whatever_may_be_read_may_be_asked_for_its_headers_alone(
+    service: Running, path: str
+) -> None:
+    answer, whole = requests.head(service.url + path, timeout=60), service.get(path)
+    assert (answer.status_code, answer.content) == (whole.status_code, b"")
+    assert answer.headers["content-type"] == whole.headers["content-type"]
+
+
 @pytest.mark.parametrize("path", ["/health", "/livez", "/readyz"])
-def test_probes_may_ask_for_the_status_alone(service: Running, path: str) -> None:
-    answer = requests.head(service.url + path, timeout=60)
-    assert (answer.status_code, answer.content) == (service.get(path).status_code, b"")
+def test_a_wrong_method_is_told_those_that_are_right(service: Running, path: str) -> None:
+    answer = service.post(path)
+    assert_house_error(answer, 405, "method_not_allowed", None)
+    assert answer.headers["allow"] == "GET, HEAD"

@@ -58,7 +58,14 @@ class Compose:
         """Run one compose command; its standard output."""
         modern = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
         program = ["docker", "compose"] if modern.returncode == 0 else ["docker-compose"]
-        files = ["--file", str(ROOT / "docker-compose.yml"), "--file", str(self._override)]
+        files = [
+            "--env-file",
+            "/dev/null",
+            "--file",
+            str(ROOT / "docker-compose.yml"),
+            "--file",
+            str(self._override),
+        ]
         done = subprocess.run(
             [*program, "--project-name", self._project, *files, *arguments],
             env=self._env,

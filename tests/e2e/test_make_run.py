@@ -1,6 +1,5 @@
 """`make run` as users know it: one command, a line to paste, and nothing left when it ends."""
 
-import importlib.util
 import json
 import os
 import re
@@ -10,7 +9,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import IO
 
 import pytest
@@ -25,6 +23,8 @@ from processes import (
     until,
     wait_for_end,
 )
+
+from tools import serve
 
 TEXT = (
     "I have eleven chairs and sixty batteries. Can you send the letter to Clara before Wednesday?"
@@ -87,7 +87,7 @@ def test_the_printed_curl_line_works_when_pasted() -> None:
         assert "API key   it's a key; $HOME\n" in text
 
 
-def test_the_readme_shows_the_answer_to_the_line_that_is_printed(serve: ModuleType) -> None:
+def test_the_readme_shows_the_answer_to_the_line_that_is_printed() -> None:
     readme = (ROOT / "README.md").read_text()
     line = re.search(r"```bash\n(curl [^`]+)```\n```json\n([^`]+)```", readme)
     assert line is not None
@@ -153,19 +153,7 @@ def test_a_service_that_fails_ends_the_run_with_its_message() -> None:
     assert "make run: the worker ended with exit status 1 (its log is above)" in errors
 
 
-@pytest.fixture(scope="module")
-def serve() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("serve", ROOT / "tools" / "serve.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_worker_is_the_gateways_alone_unless_somebody_says_otherwise(
-    serve: ModuleType,
-) -> None:
+def test_the_worker_is_the_gateways_alone_unless_somebody_says_otherwise() -> None:
     ports = {"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0"}
     first, second = (serve.environment(ports)["WORKER_TOKEN"] for _ in range(2))
     assert len(first) == 32
@@ -175,7 +163,7 @@ def test_the_worker_is_the_gateways_alone_unless_somebody_says_otherwise(
 
 
 def test_a_dotenv_is_read_as_compose_reads_single_quotes_and_a_name_alone_opens_nothing(
-    serve: ModuleType, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     file = tmp_path / ".env"
     file.write_text("API_KEY\nWORKER_TOKEN='pa${X}ss$HOME'\nWHISPER_MODELS=micro\n")
@@ -186,7 +174,7 @@ def test_a_dotenv_is_read_as_compose_reads_single_quotes_and_a_name_alone_opens_
     )
 
 
-def test_what_is_not_given_suits_one_machine_and_the_shipped_model(serve: ModuleType) -> None:
+def test_what_is_not_given_suits_one_machine_and_the_shipped_model() -> None:
     env = serve.environment({"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0", "PATH": "/bin"})
     port = env.pop("SERVICE_PORT")
     assert env.pop("API_GATEWAY_PORT").isdecimal()
@@ -200,20 +188,20 @@ def test_what_is_not_given_suits_one_machine_and_the_shipped_model(serve: Module
     }
 
 
-def test_two_free_ports_are_never_the_same(serve: ModuleType) -> None:
+def test_two_free_ports_are_never_the_same() -> None:
     for _ in range(20):
         env = serve.environment({"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0"})
         assert env["SERVICE_PORT"] != env["API_GATEWAY_PORT"]
 
 
-def test_one_port_for_both_is_refused(serve: ModuleType) -> None:
+def test_one_port_for_both_is_refused() -> None:
     port = str(free_port())
     with pytest.raises(serve.CannotRun, match="are the same; give each its own"):
         serve.environment({"SERVICE_PORT": port, "API_GATEWAY_PORT": port})
 
 
 @pytest.mark.parametrize("port", ["http", "65536", "-1"])
-def test_what_is_not_a_port_is_named(serve: ModuleType, port: str) -> None:
+def test_what_is_not_a_port_is_named(port: str) -> None:
     with pytest.raises(serve.CannotRun, match=f"API_GATEWAY_PORT={port} is not a port"):
         serve.environment({"SERVICE_PORT": "0", "API_GATEWAY_PORT": port})
 
@@ -238,7 +226,7 @@ IPV6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
     ],
 )
 def test_an_address_of_either_kind_is_probed_and_printed_as_urls_have_it(
-    serve: ModuleType, host: str, shown: str
+    host: str, shown: str
 ) -> None:
     ports = {"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0"}
     env = serve.environment(ports | {"SERVICE_HOST": host, "API_GATEWAY_HOST": host})
@@ -248,21 +236,19 @@ def test_an_address_of_either_kind_is_probed_and_printed_as_urls_have_it(
 
 @pytest.mark.parametrize("name", ["SERVICE_HOST", "API_GATEWAY_HOST"])
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
-def test_an_address_that_is_not_of_this_machine_is_what_is_blamed(
-    serve: ModuleType, name: str, host: str
-) -> None:
+def test_an_address_that_is_not_of_this_machine_is_what_is_blamed(name: str, host: str) -> None:
     with pytest.raises(serve.CannotRun, match=rf"^{host} cannot be used \(.+\); set {name} to"):
         serve.environment({"SERVICE_PORT": "0", "API_GATEWAY_PORT": "0", name: host})
 
 
-def test_the_printed_curl_line_names_a_model_that_is_allowed(serve: ModuleType) -> None:
+def test_the_printed_curl_line_names_a_model_that_is_allowed() -> None:
     env = {"API_KEY": "", "WHISPER_MODELS": "org/name@v2, small"}
     assert "/transcribe/org/name " in serve.greeting("http://127.0.0.1:1", env)
     allowed = env | {"ALLOWED_MODELS": "small"}
     assert "/transcribe/small " in serve.greeting("http://127.0.0.1:1", allowed)
 
 
-def test_without_a_key_the_printed_curl_line_sends_none(serve: ModuleType) -> None:
+def test_without_a_key_the_printed_curl_line_sends_none() -> None:
     text = serve.greeting("http://127.0.0.1:1", {"API_KEY": "", "ALLOWED_MODELS": "micro"})
     assert "API key   (none: anyone may use it)" in text
     assert "Authorization" not in text

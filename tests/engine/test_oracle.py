@@ -16,7 +16,8 @@ from house import DATA
 from worker.audio import Samples
 from worker.decoding.attempt import Attempt, Outcome, Recipe
 from worker.decoding.listener import Listener, Sound
-from worker.decoding.passage import Context, Said, transcribe_passage
+from worker.decoding.look import Said
+from worker.decoding.passage import Context, transcribe_passage
 from worker.decoding.plan import Plan, make_plan
 from worker.decoding.station import Station
 from worker.decoding.step import Step

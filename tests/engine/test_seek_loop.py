@@ -13,7 +13,8 @@ from scripted import Scripted, aligned
 from worker.audio import Samples
 from worker.decoding.attempt import Outcome
 from worker.decoding.listener import Sound
-from worker.decoding.passage import Context, Said, Source, transcribe_passage
+from worker.decoding.look import Said
+from worker.decoding.passage import Context, Source, transcribe_passage
 from worker.decoding.plan import Plan, make_plan
 from worker.decoding.sources import FileSource, WindowSource
 from worker.decoding.station import Station
@@ -296,6 +297,13 @@ def test_speech_on_both_sides_of_left_out_silence_is_not_doubted_for_the_silence
     assert (start, end) == pytest.approx((1.0, 11.6))
     assert timeline.spoken_share(start, end) == pytest.approx(1.2 / 2.8)
     assert timeline.spoken_share(1.0, 1.4) == pytest.approx(0.0)
+
+
+def test_a_text_without_length_is_doubted_where_nobody_speaks_close_by() -> None:
+    pieces, speech = (Span(16_000, 38_400),), (Span(22_400, 32_000),)
+    timeline = Timeline(Window(np.zeros(22_400, np.float32), pieces, speech))
+    assert [timeline.spoken_share(at, at) for at in (1.0, 1.3, 1.6, 2.1, 2.4)] == [0, 1, 1, 1, 0]
+    assert timeline.spoken_share(3.0, 4.0) == 0, "in what was left out"
 
 
 def test_a_word_that_alignment_begins_in_the_pad_before_left_out_silence_belongs_behind_it() -> (

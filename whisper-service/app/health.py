@@ -8,9 +8,7 @@ from .wire import Health
 router = APIRouter()
 
 
-@router.head("/health", include_in_schema=False)
 @router.get("/health", responses={503: {"model": Health}})
-@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"model": Health}})
 async def health(request: Request, response: Response) -> Health:
     """200 while a model serves and none has stalled, else 503."""
@@ -20,7 +18,6 @@ async def health(request: Request, response: Response) -> Health:
     return state
 
 
-@router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez() -> dict[str, str]:
     """200 as long as the process answers."""

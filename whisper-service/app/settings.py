@@ -52,11 +52,11 @@ class Settings(BaseSettings):
     whisper_aliases: dict[str, str] = {
         "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo"
     }
-    """JSON object: a model's name to the hub id or local directory that it stands for."""
+    """JSON object: a model's name to the hub id or local directory that it stands for, as an absolute path."""
     whisper_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models run; auto takes CUDA where it works."""
     whisper_compute_type: str | None = None
-    """int8, float16, int8_float16, float32 ...; unset takes the device's best (int8 on CPU, float16 on CUDA)."""
+    """int8, float16, int8_float16, float32 ...; unset takes the device's best: int8 on a CPU, float16 on CUDA (int8_float16 where memory is short)."""
     whisper_beam_size: int = Field(5, ge=1, le=20)
     """Beam size of requests that name none."""
     whisper_vad_filter: bool = True
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     whisper_workers: NonNegativeInt = 0
     """Batches computed at the same time; 0 chooses: on CUDA one; on a CPU one for every 8 processors, at least two (one on a single processor), one more where that divides the processors evenly, or processors / WHISPER_CPU_THREADS where that is set."""
     whisper_max_batch_size: NonNegativeInt = 0
-    """Windows decoded together at most; 0 takes what suits device and model (2 or 4 on CPU, 8 or 16 on CUDA)."""
+    """Windows decoded together at most; 0 takes what suits device, model and memory (at most 4 on a CPU, 8 or 16 on CUDA)."""
     whisper_adaptive_window: bool = False
     """Encode short clips at their own length instead of 30 s: much faster, with a risk of worse text."""
     whisper_offline: bool = False

@@ -18,9 +18,7 @@ class SystemHealth(BaseModel):
     model: Health
 
 
-@router.head("/health", include_in_schema=False)
 @router.get("/health", responses={503: {"model": SystemHealth}})
-@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"model": SystemHealth}})
 async def health(request: Request, response: Response) -> SystemHealth:
     """200 when a model serves; 503 when the worker is unreachable or not ready."""
@@ -29,7 +27,6 @@ async def health(request: Request, response: Response) -> SystemHealth:
     return SystemHealth(model=state)
 
 
-@router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez() -> dict[str, str]:
     """200 as long as the process answers."""

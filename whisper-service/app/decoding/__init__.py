@@ -8,6 +8,7 @@ step.py        a batch of them on the engine
 ladder.py      temperatures: good enough, or the next
 listener.py    one request's windows through the queue
 passage.py     the seek loop: window after window
+look.py        one window that was heard: its segments, and where to go on
 sources.py     where a passage's audio comes from
 timestamps.py  timestamp tokens to segments
 words.py       alignment to words

@@ -62,11 +62,8 @@ class Executor(Generic[J, R]):
         self._wait = wait
 
     def run(self, batch: list[Entry[J]]) -> None:
-        """Run a batch and settle each of its windows; without any, look whether steps succeed again."""
-        if batch:
-            self._run(batch, list(PAUSES))
-        else:
-            self._look_for_the_cause()
+        """Run a batch and settle each of its windows."""
+        self._run(batch, list(PAUSES))
 
     def _run(self, batch: list[Entry[J]], pauses: list[float]) -> None:
         """Run a batch; the `pauses` that are left are for all of it."""
@@ -91,7 +88,7 @@ class Executor(Generic[J, R]):
             if len(batch) == 1:
                 log.exception("%s failed", batch[0].job.description)
                 self._settle(batch[0], error)
-                self._look_for_the_cause()
+                self.check_device()
                 return
             log.warning("a batch of %d failed (%r); trying them one by one", len(batch), error)
             parts = [[entry] for entry in batch]
@@ -105,8 +102,8 @@ class Executor(Generic[J, R]):
         for part in parts:
             self._run(part, pauses)
 
-    def _look_for_the_cause(self) -> None:
-        """Find out whether the window was bad or the device is: a GPU that is lost fails at once, for ever."""
+    def check_device(self) -> None:
+        """Find out whether steps succeed: where one has failed, its window may have been bad, or a GPU is lost."""
         try:
             with self._watchdog.watching(("a trial",), self._speed.expected_step_seconds(1)):
                 self._prove()

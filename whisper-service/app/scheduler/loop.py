@@ -84,7 +84,7 @@ class Scheduler(Generic[J, R]):
         self._died = False
         self._in_flight: set[Future[R]] = set()
         self._workers: Workers[J] = Workers(
-            workers, take=self._wait_for_batch, run=self._executor.run, died=self._die
+            workers, take=self._wait_for_batch, run=self._run, died=self._die
         )
 
     # --- life -----------------------------------------------------------------------------------
@@ -221,6 +221,7 @@ class Scheduler(Generic[J, R]):
         self._fail_all(SchedulerDied())
 
     def _wait_for_batch(self) -> list[Entry[J]] | None:
+        """The next batch; an empty one to look whether steps succeed again; None at the end."""
         with self._work:
             while not self._closing and not self._died:
                 batch = self._queue.take(self._clock(), self.max_batch_size)
@@ -238,6 +239,12 @@ class Scheduler(Generic[J, R]):
                 if is_broken and not has_news:
                     return []  # nobody may come any more who would show that steps succeed again
         return None
+
+    def _run(self, batch: list[Entry[J]]) -> None:
+        if batch:
+            self._executor.run(batch)
+        else:
+            self._executor.check_device()
 
     def _charge(self, batch: Sequence[Entry[J]], seconds: float) -> int:
         with self._lock:

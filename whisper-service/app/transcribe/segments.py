@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..audio import SAMPLE_RATE
 from ..decoding.doubt import doubts, spoken_seconds
-from ..decoding.passage import Said
+from ..decoding.look import Said
 from ..decoding.plan import Plan
 from ..decoding.sentences import PAUSE_SECONDS, split_draft
 from ..decoding.timestamps import TimedWord
@@ -20,6 +20,8 @@ _TOLERANCE = 1e-6
 """Milliseconds by which binary numbers may miss a whole one."""
 _PAST_SEAM = 0.05
 """Seconds behind left-out silence in which a word that begins before it must end to be one of what follows."""
+_CLOSE = 0.2
+"""Seconds from speech within which a text without length is taken for a part of it."""
 _LEAST_SPOKEN = 0.2
 """Seconds of speech that make a piece of a window one of a segment's; less is the end of another's."""
 
@@ -49,7 +51,10 @@ class Timeline:
         if self._window is None:
             return None
         heard = spoken_seconds(start, end, _seconds(self._window.pieces))
-        return spoken_seconds(start, end, self.speech or []) / heard if heard > 0 else 1.0
+        if heard > 0:
+            return spoken_seconds(start, end, self.speech or []) / heard
+        # Without length, or in what was left out: whether somebody speaks close by.
+        return float(spoken_seconds(start - _CLOSE, end + _CLOSE, self.speech or []) > 0)
 
     def time(self, seconds: float, *, is_end: bool = False) -> float:
         """Seconds of the file."""

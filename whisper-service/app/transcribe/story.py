@@ -8,7 +8,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
 from ..decoding.doubt import is_left_out
-from ..decoding.passage import Said
+from ..decoding.look import Said
 from ..errors import ModelUnavailable, ServiceError
 from ..scheduler import BatchTooLarge
 from ..wire import Event, Failed, Finished, Progress, Segment

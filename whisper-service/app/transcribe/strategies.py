@@ -14,7 +14,8 @@ from typing import Any
 from ..audio import SAMPLE_RATE
 from ..decoding.language import HeardLanguage, choose_language, is_settled
 from ..decoding.listener import Listener
-from ..decoding.passage import Context, Said, transcribe_passage
+from ..decoding.look import Said
+from ..decoding.passage import Context, transcribe_passage
 from ..decoding.plan import Plan
 from ..decoding.sources import FileSource, WindowSource
 from ..mel import FRAMES_PER_SECOND

@@ -8,12 +8,12 @@ from house import ROOT
 
 SERVICES = {"gateway": ROOT / "api-gateway" / "app", "worker": ROOT / "whisper-service" / "app"}
 SHARED = [
-    "edge.py", "errors.py", "languages.py", "logs.py", "multipart.py", "sentence_ends.py", "server.py", "setting_types.py", "wire.py",
+    "edge.py", "errors.py", "languages.py", "logs.py", "multipart.py", "scripts.py", "sentence_ends.py", "server.py", "setting_types.py", "wire.py",
 ]  # fmt: skip
 
 LAYERS = {
     "gateway": [
-        {"languages", "errors", "sentence_ends", "setting_types"},
+        {"languages", "errors", "scripts", "sentence_ends", "setting_types"},
         {"wire", "multipart"},
         {"settings", "edge", "fields", "formats", "logs"},
         {"openai_form", "server", "sse"},
@@ -24,7 +24,7 @@ LAYERS = {
         {"main"},
     ],
     "worker": [
-        {"languages", "errors", "sentence_ends", "setting_types", "closing"},
+        {"languages", "errors", "scripts", "sentence_ends", "setting_types", "closing"},
         {"wire"},
         {"settings", "edge", "logs"},
         {"multipart", "server"},

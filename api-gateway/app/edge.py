@@ -385,7 +385,10 @@ def install_edge(app: FastAPI) -> None:
                 return failure(request, NotFound(f"No such path: {request.url.path}"))
             case 405:
                 message = f"{request.method} is not allowed here"
-                headers = {name: re.sub(r"\bGET\b", "GET, HEAD", v) for name, v in headers.items()}
+                allowed = set(re.findall(r"\w+", headers.get("Allow", "")))
+                headers["Allow"] = ", ".join(
+                    sorted(allowed | ({"HEAD"} if "GET" in allowed else set()))
+                )
                 return failure(request, MethodNotAllowed(message, headers=headers))
             case _:
                 return failure(request, InvalidRequest(str(error.detail), headers=headers))

@@ -66,10 +66,10 @@ class Fields:
         self._read: set[str] = set()
 
     def add(self, name: str, value: str) -> None:
-        """Take one field as it stands in the form."""
+        """Take one field as it stands in the form; a browser writes `null` for what is unset."""
         root, keys = split_name(name)
         values = self._values.setdefault(root, [])
-        if value := value.strip():
+        if (value := value.strip()) not in ("", "null"):
             values.append((tuple(re.findall(r"\[([^\[\]]*)\]", keys)), value))
 
     def unread(self) -> list[str]:
@@ -117,7 +117,7 @@ class Fields:
                 return self.texts(name, are_words=True) or ""
 
     def mapping(self, name: str) -> str | dict[str, Any] | None:
-        """An object from `name[key]` fields or from JSON; else the bare word, None for null."""
+        """An object from `name[key]` fields or from JSON; else the bare word."""
         found: dict[str, Any] = {}
         for keys, value in self._take(name):
             match keys:
@@ -147,9 +147,7 @@ def _json_list(value: str) -> list[str] | None:
     return items
 
 
-def _json_object(name: str, value: str) -> str | dict[str, Any] | None:
-    if value == "null":
-        return None
+def _json_object(name: str, value: str) -> str | dict[str, Any]:
     if not value.startswith("{"):
         return value
     found: dict[str, Any] = _json(name, value)

@@ -150,6 +150,10 @@ class OpenAIForm:
         else:
             in_vain["word_timestamps"] = _has_words_in_vain(options, granularities, timed=timed)
             options, granularities = _words(options, granularities, timed=timed)
+        threshold = options.hallucination_silence_threshold
+        in_vain["hallucination_silence_threshold"] = (
+            threshold is not None and not options.word_timestamps
+        )
         model = fields.text("model")
         if model is None:
             raise MissingField("The field 'model' is missing", param="model")
@@ -191,12 +195,13 @@ def _options(fields: Fields, task: Task, logprobs: bool) -> Options:
         if value and not _says(fields, name):
             _check_alias(name, alias, value)
             given[name] = value
-    match read_options({"languages": fields.option_list("languages")}).languages:
-        case [language] if not (given["language"] or given["on_other_language"]):
-            # Nothing is left to detect, unless it was said what to do when another one is heard.
-            given["language"] = language
-        case [_, *_] as languages:
-            given["languages"] = languages
+    languages = read_options({"languages": fields.option_list("languages")}).languages or []
+    # Of one nothing is left to detect, unless others may be heard: it was said what to do then, or in each window.
+    may_differ = given["language"] or given["on_other_language"] or given["multilingual"]
+    if len(languages) == 1 and not may_differ:
+        given["language"] = languages[0]
+    elif languages:
+        given["languages"] = languages
     if (vad := _server_vad(fields)) is not None:
         given["vad_filter"] = given["vad_filter"] or "true"
         given["vad_parameters"] = given["vad_parameters"] or vad.vad_parameters()
@@ -242,12 +247,15 @@ def _outdone(fields: Fields, options: Options) -> dict[str, Any]:
     """Which fields have no effect beside others, by name."""
     strategy = fields.mapping("chunking_strategy")
     is_tuned = isinstance(strategy, dict) and strategy.keys() - {"type"}
-    is_outdone = options.vad_filter is False or (is_tuned and fields.mapping("vad_parameters"))
+    has_no_vad, vad_parameters = options.vad_filter is False, fields.mapping("vad_parameters")
+    is_outdone = has_no_vad or (is_tuned and vad_parameters)
     return {
         "initial_prompt": _says(fields, "prompt") and fields.text("initial_prompt"),
         "keywords": _says(fields, "hotwords") and fields.texts("keywords"),
         "chunking_strategy": strategy is not None and is_outdone,
         "languages": options.language and options.languages and not options.multilingual,
+        "on_other_language": fields.text("on_other_language") and not options.languages,
+        "vad_parameters": has_no_vad and vad_parameters,
     }
 
 
@@ -294,7 +302,7 @@ def _check_speakers(fields: Fields) -> list[str]:
 
 def _parsed(fields: Fields, name: str, kind: type[T], default: T) -> T:
     value = fields.text(name)
-    return default if value in (None, "null") else _validated(kind, value, name)
+    return default if value is None else _validated(kind, value, name)
 
 
 def _parsed_list(fields: Fields, name: str, kind: type[list[T]]) -> list[T]:

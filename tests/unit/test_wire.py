@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from worker.scripts import spaced
 from worker.wire import Event, Finished, Segment, collect
 
 
@@ -24,18 +25,32 @@ def segment(number: int, text: str) -> Segment:
     ("segments", "text"),
     [
         ([" It is cold.", " Yes."], "It is cold. Yes."),
-        ([" It is cold.", "Yes."], "It is cold. Yes."),
         (["今天天气很好。", "我们去公园吧。"], "今天天气很好。我们去公园吧。"),
         ([" One."], "One."),
         ([], ""),
     ],
 )
-def test_segments_are_joined_as_their_language_joins_sentences(
-    segments: list[str], text: str
-) -> None:
+def test_the_text_is_what_segments_add_up_to(segments: list[str], text: str) -> None:
     async def events() -> AsyncIterator[Event]:
         for number, said in enumerate(segments):
             yield segment(number, said)
         yield Finished(language="en", language_probability=1.0, duration=9.0)
 
     assert asyncio.run(collect(events())).text == text
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "follows"),
+    [
+        ("", "It is cold.", "It is cold."),
+        ("It is cold.", " Yes.", " Yes."),
+        ("It is cold.", "Yes.", " Yes."),
+        ("It is cold. ", "Yes.", "Yes."),
+        ("今天天气很好。", "我们去公园吧。", "我们去公园吧。"),
+        ("날씨가 좋다.", "공원에 가자.", " 공원에 가자."),
+    ],
+)
+def test_a_space_stands_between_segments_where_the_script_wants_one(
+    before: str, text: str, follows: str
+) -> None:
+    assert spaced(before, text) == follows

@@ -73,12 +73,13 @@ class Part:
         """
         together = LARGEST_FIELDS * max_bytes
         self.room.setdefault(max_bytes, together)
-        value, size = bytearray(), 0
+        value, size, first = bytearray(), 0, b""
         async for piece in self.pieces:
+            first = first or piece.lstrip()[:1]
             value += piece[: MAX_FIELD_BYTES - len(value)]
             size += len(piece)
             self.room[max_bytes] -= len(piece)
-            most = MAX_FIELD_BYTES if value.lstrip().startswith(b"[") else max_bytes
+            most = MAX_FIELD_BYTES if first == b"[" else max_bytes
             if size > most:
                 message = f"The field '{self.name}' is larger than {most} bytes"
                 raise InvalidRequest(message, param=self.name)
@@ -86,7 +87,9 @@ class Part:
                 message = f"The fields are larger than {together} bytes together"
                 raise InvalidRequest(message, param=self.name)
         try:
-            return value.decode(self.charset)
+            return value.decode(self.charset).removeprefix(
+                "\ufeff"
+            )  # of a file that an editor wrote
         except UnicodeDecodeError as exc:
             message = f"The field '{self.name}' is not {self.charset.upper()}"
             raise InvalidRequest(message, param=self.name) from exc

@@ -6,7 +6,7 @@ sizes are bytes. Requests forbid what they do not know, replies ignore it, so wo
 """
 
 import json
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -393,14 +393,13 @@ async def collect(events: AsyncIterator[Event]) -> Transcript:
             case Failed():
                 raise event.error
             case Finished():
-                return Transcript(**event.model_dump(), text=_joined(segments), segments=segments)
+                return Transcript(**event.model_dump(), text=joined(segments), segments=segments)
     raise ServiceError("The work ended without a result")
 
 
-def _joined(segments: Sequence[Segment]) -> str:
-    """One space between two segments, or none in a language that writes none before them."""
-    space = " " if any(segment.text[:1].isspace() for segment in segments) else ""
-    return space.join(segment.text.strip() for segment in segments).strip()
+def joined(segments: Iterable[Segment]) -> str:
+    """The transcript as one text, which is also what streamed segments add up to."""
+    return "".join(segment.text for segment in segments).strip()
 
 
 async def collect_language(events: AsyncIterator[Event]) -> DetectedLanguage:

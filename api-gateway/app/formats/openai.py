@@ -19,6 +19,7 @@ from ..wire import (
     TokenLogprob,
     Transcript,
     Word,
+    joined,
 )
 
 ENCODER_POSITIONS_PER_SECOND = 50
@@ -27,13 +28,8 @@ ENCODER_POSITIONS_PER_SECOND = 50
 Granularity = Literal["word", "segment"]
 
 
-def joined(segments: Iterable[Segment]) -> str:
-    """The transcript as one text, which is also what streamed deltas add up to."""
-    return "".join(segment.text for segment in segments).strip()
-
-
 def transcription(transcript: Transcript, *, logprobs: bool) -> dict[str, Any]:
-    """`json`: the text, the languages heard, how long it was, and the tokens when asked for."""
+    """`json`: text, languages heard, how long it was, tokens when asked for, and doubts where there are any."""
     usage = _usage_by_duration(transcript.duration)
     return _said(transcript, logprobs=logprobs) | {"usage": usage}
 
@@ -48,7 +44,7 @@ def verbose(
     language = "en" if task == "translate" else transcript.language
     answer: dict[str, Any] = {
         "task": task,
-        "language": LANGUAGES[language] if language else "",
+        "language": LANGUAGES.get(language, language) if language else "",
         "duration": transcript.duration,
         "text": joined(transcript.segments),
     }
@@ -78,11 +74,6 @@ def model_object(name: str, info: ModelInfo, *, created: int) -> dict[str, Any]:
     }
 
 
-def has_logprobs(segments: Iterable[Segment]) -> bool:
-    """Whether the engine has reported tokens; better none than an empty list of them."""
-    return all(segment.logprobs is not None for segment in segments)
-
-
 def token_logprobs(segments: Iterable[Segment]) -> list[dict[str, Any]]:
     """The tokens of the text with their bytes and log-probabilities, as one flat list."""
     tokens: list[TokenLogprob] = [t for segment in segments for t in segment.logprobs or []]
@@ -92,7 +83,7 @@ def token_logprobs(segments: Iterable[Segment]) -> list[dict[str, Any]]:
 def delta_event(segment: Segment, *, logprobs: bool) -> dict[str, Any]:
     """The text of one more final segment, with the space before it."""
     event: dict[str, Any] = {"type": "transcript.text.delta", "delta": segment.text}
-    if logprobs and has_logprobs([segment]):
+    if logprobs:
         event["logprobs"] = token_logprobs([segment])
     return event
 
@@ -107,6 +98,8 @@ def segment_event(segment: Segment, *, words: bool) -> dict[str, Any]:
         "text": segment.text,
         "speaker": "",
     }
+    if segment.flags:
+        event["flags"] = segment.flags
     return event | ({"words": [_word(word) for word in segment.words or []]} if words else {})
 
 
@@ -140,8 +133,10 @@ def _said(transcript: Transcript, *, logprobs: bool) -> dict[str, Any]:
         "text": joined(transcript.segments),
         "languages": _languages(transcript.language),
     }
-    if logprobs and has_logprobs(transcript.segments):
+    if logprobs:
         said["logprobs"] = token_logprobs(transcript.segments)
+    if transcript.flags:
+        said["flags"] = transcript.flags
     return said
 
 

@@ -8,13 +8,9 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from ..scripts import WITHOUT_SPACES
 from ..wire import Word
 
-_WITHOUT_SPACES = re.compile(
-    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef"
-    "\U00020000-\U0003ffff]"
-)
-"""Thai, Lao, Tibetan, Burmese, Khmer, Chinese and Japanese."""
 _VOWELS_BEHIND = "\u0e30\u0e32\u0e33\u0e45\u0eb0\u0eb2\u0eb3"
 _VOWELS_BEFORE = "\u0e40\u0e41\u0e42\u0e43\u0e44\u0ec0\u0ec1\u0ec2\u0ec3\u0ec4"
 """Thai and Lao vowels that are written behind and before their consonant."""
@@ -52,4 +48,4 @@ def _continues(before: str, word: str) -> bool:
         return True
     if last in _VOWELS_BEFORE + _NEVER_LAST + _STACKING:
         return True
-    return not (_WITHOUT_SPACES.match(first) or _WITHOUT_SPACES.match(last))
+    return not (WITHOUT_SPACES.match(first) or WITHOUT_SPACES.match(last))

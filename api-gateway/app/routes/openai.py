@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, closing
-from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -117,8 +116,6 @@ async def _answer(request: Request, task: Task) -> Response:
             )
         transcript = await until_disconnect(request, collect(events))
     request.state.log["duration"] = transcript.duration
-    if asked.options.logprobs and not shapes.has_logprobs(transcript.segments):
-        asked = replace(asked, ignored=[*asked.ignored, "include"])
     # Beside the event loop: hours of words take a third of a second.
     return await asyncio.to_thread(_whole, asked, transcript, _headers(asked, began))
 
@@ -147,7 +144,7 @@ def _whole(asked: Asked, transcript: Transcript, headers: dict[str, str]) -> Res
             )
             return JSONResponse(shape, headers=headers)
         case "text":
-            return PlainTextResponse(f"{shapes.joined(transcript.segments)}\n", headers=headers)
+            return PlainTextResponse(f"{transcript.text}\n", headers=headers)
         case "srt" | "vtt" as name:
             text = WRITERS[name](transcript.segments, asked.style, transcript.duration)
             return PlainTextResponse(text, headers=headers)

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel
 
 from ..auth import require_key
-from ..deps import admit, resolve_model, settings_of, worker_of
+from ..deps import admit, check_task, resolve_model, settings_of, worker_of
 from ..edge import refuse_query, until_disconnect
 from ..errors import InvalidRequest
 from ..fields import OptionFields
@@ -22,12 +22,7 @@ from ..formats.response_format import (
 from ..formats.style import SubtitleStyle, read_style, with_words
 from ..formats.subtitles import WRITERS
 from ..uploads import Upload
-from ..wire import (
-    Options,
-    Transcript,
-    collect,
-    form_fields,
-)
+from ..wire import Options, Transcript, collect, form_fields, read_options
 from .documented import MODEL_EXAMPLES, TEXT_ANSWERS, upload_body
 
 UPLOAD = upload_body({"response_format": {"enum": RESPONSE_FORMATS, "default": "json"}})
@@ -107,6 +102,7 @@ async def transcribe(
     form = _Form()
     with closing(Upload(request, settings_of(request).max_upload_bytes, form)) as upload:
         await upload.read_head()
+        await check_task(request, model, read_options(form.fields))
         await admit(request, upload, model, form.fields)
         body = upload.body(lambda: form_fields(form.options()))
 

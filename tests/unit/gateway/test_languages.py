@@ -20,6 +20,10 @@ from gateway.languages import LANGUAGES, language_code
         ("in-ID", "id"),
         ("ji", "yi"),
         ("yue", "yue"),
+        ("myanmar", "my"),
+        ("ger", "de"),
+        ("chi", "zh"),
+        ("nob", "no"),
     ],
 )
 def test_codes_names_and_tags_give_whispers_code(spelling: str, code: str) -> None:
@@ -30,6 +34,11 @@ def test_codes_names_and_tags_give_whispers_code(spelling: str, code: str) -> No
 def test_anything_else_is_refused(spelling: str) -> None:
     with pytest.raises(ValueError, match="not a language that Whisper knows"):
         language_code(spelling)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_a_language_may_be_sent_back_as_it_was_told(code: str) -> None:
+    assert language_code(LANGUAGES[code]) == language_code(code) == code
 
 
 def test_the_languages_are_those_of_faster_whisper() -> None:

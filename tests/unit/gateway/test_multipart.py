@@ -84,6 +84,7 @@ def test_the_parts_are_the_same_wherever_the_body_is_cut(cuts: list[int]) -> Non
         ("text/plain; charset=US-ASCII", "Zürich".encode(), "Zürich"),
         ("text/plain; charset=idna", b"xn--zrich-kva", "xn--zrich-kva"),
         ("text/plain; charset=klingon", "Zürich".encode(), "Zürich"),
+        (None, "\ufeffZürich".encode(), "Zürich"),
         ("text/plain; charset=iso_8859-15", "5 €".encode("iso8859-15"), "5 €"),
         ("text/plain; charset=a\0b", "Zürich".encode(), "Zürich"),
         ("text/plain; charset=\xff", "Zürich".encode(), "Zürich"),

@@ -11,6 +11,7 @@ from ..decoding.doubt import is_left_out
 from ..decoding.look import Said
 from ..errors import ModelUnavailable, ServiceError
 from ..scheduler import BatchTooLarge
+from ..scripts import spaced
 from ..wire import Event, Failed, Finished, Progress, Segment
 from .segments import split_at_silence, wire_segment
 from .signs import signs_of_life
@@ -78,6 +79,7 @@ class Story:
         self._doubts = Counter[str]()
         self._first: Said | None = None
         """The first segment that was told."""
+        self._text_before = ""
         self._has_other_language = False
         self._has_left_out = False
 
@@ -129,7 +131,19 @@ class Story:
                 segment = segment.model_copy(update={"flags": []})
             self._segments += 1
             self._first = self._first or said
-            yield segment
+            yield self._spaced(segment)
+
+    def _spaced(self, segment: Segment) -> Segment:
+        """Put a space between a segment and the one before where the model has written none."""
+        text = spaced(self._text_before, segment.text)
+        self._text_before = text
+        if text == segment.text:
+            return segment
+        words = segment.words
+        if words:
+            first = words[0].model_copy(update={"word": f" {words[0].word}"})
+            words = [first, *words[1:]]
+        return segment.model_copy(update={"text": text, "words": words})
 
     def _progress(self) -> Progress:
         total = self._work.reading.expected_seconds

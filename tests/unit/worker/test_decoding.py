@@ -1,13 +1,15 @@
 """The pure parts of decoding: ladder, timestamps, words, sentences, languages, doubts."""
 
 import math
+import unicodedata
+import zlib
 from contextlib import nullcontext
 
 import pytest
 from house import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from worker.decoding.attempt import Outcome, Thresholds
+from worker.decoding.attempt import Alignment, Outcome, Thresholds
 from worker.decoding.doubt import doubts, is_left_out, is_repetitive
 from worker.decoding.ladder import (
     average_logprob,
@@ -26,11 +28,12 @@ from worker.decoding.plan import Plan, make_plan
 from worker.decoding.sentences import split_sentences
 from worker.decoding.timestamps import Draft, TimedWord, split_by_timestamps
 from worker.decoding.vocabulary import Vocabulary
-from worker.decoding.words import add_words, tidy
+from worker.decoding.words import add_words, aligned_words, tidy
 from worker.errors import InvalidRequest
 from worker.settings import Settings
 from worker.wire import Options
 
+MICRO = ROOT / "whisper-service" / "models" / "micro"
 BEGIN = 50_364
 """The token of 0.00 s."""
 EOT = 50_257
@@ -81,6 +84,19 @@ def test_scores_become_mean_log_probabilities_as_in_the_reference() -> None:
 def test_repetition_compresses_well() -> None:
     assert compression_ratio("no " * 100) > 2.4
     assert compression_ratio("The price is fifty dollars.") < 1.0
+
+
+TAMIL = (
+    "மனிதப் பிறிவியினர் சகலரும் சுதந்திரமாகவே பிறக்கின்றனர்; அவர்கள் மதிப்பிலும், உரிமைகளிலும் சமமானவர்கள், "
+    "அவர்கள் நியாயத்தையும் மனச்சாட்சியையும் இயற்பண்பாகப் பெற்றவர்கள். அவர்கள் ஒருவருடனொருவர் சகோதர "
+    "உணர்வுப் பாங்கில் நடந்துகொள்ளல் வேண்டும்."
+)
+
+
+def test_letters_of_three_bytes_alike_are_no_repetition() -> None:
+    assert len(TAMIL.encode()) / len(zlib.compress(TAMIL.encode())) > 2.4
+    assert compression_ratio(TAMIL) < 1.5
+    assert compression_ratio(TAMIL[:40] * 6) > 2.4
 
 
 # --- timestamps ---------------------------------------------------------------------------------
@@ -155,6 +171,29 @@ PLACED = st.lists(
     min_size=1,
     max_size=30,
 )
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("km", " ខ្ញុំទៅផ្សារជាមួយម្តាយរបស់ខ្ញុំនៅថ្ងៃនេះ"),
+        ("my", "ကျွန်တော်ဒီနေ့ဈေးကိုသွားမယ်"),
+        ("bo", "ང་ཚོ་ཁྲོམ་ལ་འགྲོ་གི་ཡིན།"),
+    ],
+)
+def test_words_of_scripts_without_spaces_are_short_and_begin_with_a_letter(
+    language: str, text: str
+) -> None:
+    vocabulary = Vocabulary(MICRO, multilingual=True)
+    tokens = vocabulary.encode(text)
+    pairs = tuple((n, 5 * n) for n in range(len(tokens) + 1))
+    alignment = Alignment(tuple(tokens), pairs, (0.9,) * len(tokens))
+    tokenizer = vocabulary.tokenizer(language, "transcribe")
+    [words] = aligned_words(alignment, tokenizer, [len(tokens)])
+    assert "".join(word.word for word in words) == text
+    assert not any(unicodedata.category(word.word[0]).startswith("M") for word in words)
+    assert len(words) >= 8
+    assert max(word.end - word.start for word in words) < 2.0
 
 
 @given(PLACED, st.floats(0, 30), st.floats(0, 30))
@@ -378,7 +417,7 @@ def test_an_english_only_model_hears_english_whatever_is_expected() -> None:
 )
 def test_another_models_tokenizer_is_refused(tokens: int, fits: bool) -> None:
     """With it a model would be served whose every timestamp is another token."""
-    vocabulary = Vocabulary(ROOT / "whisper-service" / "models" / "micro", multilingual=True)
+    vocabulary = Vocabulary(MICRO, multilingual=True)
     with nullcontext() if fits else pytest.raises(ValueError, match="is another model's: 51865"):
         vocabulary.check_fits(tokens)
 
@@ -453,7 +492,7 @@ def test_phrases_said_four_times_in_a_row_are_repetition(text: str, expected: bo
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
     """The tokens of the shipped model."""
-    return Vocabulary(ROOT / "whisper-service" / "models" / "micro", multilingual=True)
+    return Vocabulary(MICRO, multilingual=True)
 
 
 def test_hotwords_and_previous_text_share_half_of_the_context(vocabulary: Vocabulary) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from .attempt import Outcome, Thresholds
 
+_DEVANAGARI, _PHONETIC = "\u0900", "\u1d00"
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
@@ -17,8 +18,15 @@ def temperatures(chosen: float | None) -> tuple[float, ...]:
 
 
 def compression_ratio(text: str) -> float:
-    """How much of the text is repetition: its UTF-8 length by its zlib length."""
-    data = text.encode()
+    """How much of the text is repetition: its UTF-8 length by its zlib length.
+
+    Letters of the scripts from Devanagari to Khmer count as one byte: two of their three are always the same, and
+    plain Tamil or Hindi would be taken for a loop. The reference counts all three.
+    """
+    data = b"".join(
+        bytes([0x80 | ord(letter) & 0x7F]) if _DEVANAGARI <= letter < _PHONETIC else letter.encode()
+        for letter in text
+    )
     return len(data) / len(zlib.compress(data))
 
 

@@ -125,6 +125,8 @@ class Look:
         if end is None:
             return self.split.next_seek
         frame, begin, vad = round(end * FRAMES_PER_SECOND), self.sound.seek, self.plan.vad
+        if vad and self.split.has_unfinished:
+            frame = min(frame, self.split.next_seek)  # never behind where the model begins it
         # The words of a translation are not in the order of the sound.
         in_order = self.plan.options.task != "translate"
         can_be_open = self.plan.timestamps if vad else self.plan.options.word_timestamps

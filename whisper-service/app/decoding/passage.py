@@ -28,6 +28,9 @@ from .vocabulary import PROMPT_TOKENS
 
 SHORTEST_REDONE_FRAMES = 400
 """A window this short is not cut again: so many words were not said in it, and what it says is doubtful."""
+MOST_SHORT_LOOKS = 4
+"""Looks in a row behind which less than LEAST_STEP_FRAMES were taken; from then on each takes as much. A model that ends
+each text at once would be asked 1,500 times for 30 s."""
 _QUIET_SECONDS = 0.2
 
 
@@ -60,7 +63,7 @@ async def transcribe_passage(
 ) -> AsyncIterator[tuple[list[Said], int]]:
     """Yield the segments of each look, and the frame up to which the passage is done."""
     seek, heard, reach = 0, 0, FULL_FRAMES
-    was_short = False
+    was_short, short_looks = False, 0
     language: HeardLanguage | None = None
     while (sound := await source.read(seek, heard=heard)) is not None:
         prefix, context.prefix = context.prefix, ()
@@ -94,6 +97,12 @@ async def transcribe_passage(
         look = Look(plan, listener, sound, outcome, split, source.end, least)
         taken = await asyncio.to_thread(look.taken, context.last_speech)
         seek, context.last_speech = taken.next_seek, taken.last_speech
+        if _is_endless(outcome, plan):
+            seek = heard  # in so short a piece the rest is the same loop
+        is_step = seek - sound.seek >= LEAST_STEP_FRAMES
+        short_looks = 0 if is_step else short_looks + 1
+        if short_looks > MOST_SHORT_LOOKS:
+            seek = min(heard, sound.seek + LEAST_STEP_FRAMES)
         was_short = seek - sound.seek < UNHEARD_FRAMES
         if split.has_unfinished or taken.has_left_out:
             heard = seek

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate, chain, pairwise, takewhile
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 from faster_whisper.tokenizer import Tokenizer
@@ -24,6 +25,8 @@ PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
 """Punctuation that belongs to the word before it."""
 SENTENCE_ENDS = ".。!！?？"  # noqa: RUF001
+WITHOUT_SPACES = frozenset({"km", "bo"})
+"""Languages that write none between words, beside those of which faster-whisper knows it."""
 BROKEN = "�"
 """What stands for bytes that are no character."""
 _ALIGNED_PER_SECOND = 50
@@ -76,10 +79,19 @@ def _split(tokens: list[int], tokenizer: Tokenizer) -> tuple[list[str], list[lis
     faster-whisper finds no words from such a character on, and its text would be lost with them.
     """
     words, parts = list[str](), list[list[int]]()
+    has_spaces = tokenizer.language_code not in WITHOUT_SPACES
+    split = tokenizer.split_to_word_tokens if has_spaces else tokenizer.split_tokens_on_unicode
     while tokens:
-        found, found_tokens = tokenizer.split_to_word_tokens(tokens)
-        words += found
-        parts += found_tokens
+        found, found_tokens = split(tokens)
+        for word, part in zip(found, found_tokens, strict=True):
+            if (
+                words and word and category(word[0]).startswith("M")
+            ):  # a vowel sign belongs to its letter
+                words[-1] += word
+                parts[-1] = [*parts[-1], *part]
+            else:
+                words.append(word)
+                parts.append(part)
         tokens = tokens[sum(map(len, found_tokens)) :]
         broken = list(takewhile(lambda token: BROKEN in tokenizer.decode([token]), tokens))
         if broken and words:

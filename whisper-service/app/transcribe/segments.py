@@ -20,8 +20,12 @@ _TOLERANCE = 1e-6
 """Milliseconds by which binary numbers may miss a whole one."""
 _PAST_SEAM = 0.05
 """Seconds behind left-out silence in which a word that begins before it must end to be one of what follows."""
-_CLOSE = 0.2
-"""Seconds from speech within which a text without length is taken for a part of it."""
+_BRIEF, _CLOSE = 0.5, 0.2
+"""A text shorter than so many seconds is taken for speech where somebody speaks so close by."""
+_STAYS = 0.5
+"""Seconds of silence in a word, behind which it has long ended."""
+_OPENING = 0.15
+"""Seconds of speech before left-out silence that are no room for words with which a segment begins."""
 _LEAST_SPOKEN = 0.2
 """Seconds of speech that make a piece of a window one of a segment's; less is the end of another's."""
 
@@ -40,21 +44,18 @@ class Timeline:
 
     def __init__(self, window: Window | None = None) -> None:
         self._window = window
-
-    @property
-    def speech(self) -> list[tuple[float, float]] | None:
-        """Where somebody speaks, in seconds of the file; None where nobody looked."""
-        return None if self._window is None else _seconds(self._window.speech)
+        self._speech = [] if window is None else _seconds(window.speech)
+        self._pieces = [] if window is None else _seconds(window.pieces)
 
     def spoken_share(self, start: float, end: float) -> float | None:
         """How much is speech of what the model has heard between two times; None where nobody looked."""
         if self._window is None:
             return None
-        heard = spoken_seconds(start, end, _seconds(self._window.pieces))
-        if heard > 0:
-            return spoken_seconds(start, end, self.speech or []) / heard
-        # Without length, or in what was left out: whether somebody speaks close by.
-        return float(spoken_seconds(start - _CLOSE, end + _CLOSE, self.speech or []) > 0)
+        heard = spoken_seconds(start, end, self._pieces)
+        if heard >= _BRIEF:
+            return spoken_seconds(start, end, self._speech) / heard
+        # Alignment misses a short word by as much as it is long, and may give it no length.
+        return float(spoken_seconds(start - _CLOSE, end + _CLOSE, self._speech) > 0)
 
     def time(self, seconds: float, *, is_end: bool = False) -> float:
         """Seconds of the file."""
@@ -64,12 +65,39 @@ class Timeline:
 
     def _heard_start(self, start: float, end: float) -> float:
         """Where speech begins inside a word: alignment likes to begin words in the silence before."""
-        for begin, stop in self.speech or []:
+        for begin, stop in self._speech:
             if begin <= start < stop:
                 return start
             if start < begin < end:
                 return begin
         return start
+
+    def _heard_end(self, start: float, end: float) -> float:
+        """Where speech ends inside a word: its full stop, where it is a part of the word, takes the silence behind."""
+        for begin, stop in self._speech:
+            is_over = begin <= start < stop <= end - _STAYS
+            if is_over and not spoken_seconds(stop, end, self._speech):
+                return stop
+        return end
+
+    def words(self, words: Sequence[TimedWord]) -> list[TimedWord]:
+        """The words of a segment in seconds of the file.
+
+        Words that open it stand behind left-out silence, and not alone before it: alignment begins them in the pad
+        there. What was said before a pause has a comma at least.
+        """
+        times = [self.word(word) for word in words]
+        for begin, stop in self._pieces:
+            lead = sum(end <= stop for _, end in times)
+            is_opening = 0 < lead < len(times) and times[0][0] >= begin
+            if not is_opening or not words[lead - 1].word[-1:].isalnum():
+                continue
+            if spoken_seconds(times[0][0], stop, self._speech) <= _OPENING:
+                times[:lead] = [(times[lead][0],) * 2] * lead
+        return [
+            replace(word, start=start, end=end)
+            for word, (start, end) in zip(words, times, strict=True)
+        ]
 
     def word(self, word: TimedWord) -> tuple[float, float]:
         """Start and end of a word: never across silence that was left out, but on one side of it.
@@ -78,10 +106,11 @@ class Timeline:
         """
         start, end = self.time(word.start), self.time(word.end, is_end=True)
         heard = self._heard_start(start, end)
+        end = self._heard_end(heard, end)
         at, late = self.time((word.start + word.end) / 2), self.time(word.end - _PAST_SEAM)
-        for begin, stop in _seconds(self._window.pieces) if self._window is not None else ():
+        for begin, stop in self._pieces:
             if begin <= at <= stop:
-                if late > stop and not spoken_seconds(start, stop, self.speech or []):
+                if late > stop and not spoken_seconds(start, stop, self._speech):
                     at = late
                     continue
                 return min(max(heard, begin), stop), max(begin, min(end, stop))
@@ -94,9 +123,9 @@ class Timeline:
         """
         start, end = self.time(start), self.time(end, is_end=True)
         spoken = []
-        for begin, stop in _seconds(self._window.pieces) if self._window is not None else ():
+        for begin, stop in self._pieces:
             part = max(start, begin), min(end, stop)
-            if spoken_seconds(*part, self.speech or []) >= _LEAST_SPOKEN:
+            if spoken_seconds(*part, self._speech) >= _LEAST_SPOKEN:
                 spoken.append(part)
         if spoken:
             start, end = spoken[0][0], spoken[-1][1]
@@ -106,30 +135,30 @@ class Timeline:
 def split_at_silence(
     said: Sequence[Said], timeline: Timeline, vocabulary: Vocabulary
 ) -> Iterator[Said]:
-    """Cut what goes on after a long silence: inside a window most of it was left out."""
+    """Segments in seconds of the file, cut at long silences: inside a window most of them were left out."""
 
     def is_border(word: TimedWord, following: TimedWord) -> bool:
-        return timeline.word(following)[0] - timeline.word(word)[1] >= PAUSE_SECONDS
+        return following.start - word.end >= PAUSE_SECONDS
 
     for one in said:
-        parts = list(split_draft(one.draft, is_border, vocabulary.timestamp_begin))
-        if len(parts) == 1:
-            yield one
-            continue
+        words = timeline.words(one.draft.words or [])
+        start, end = timeline.segment(one.draft.start, one.draft.end)
+        if words:
+            start, end = words[0].start, words[-1].end
+        draft = replace(one.draft, start=start, end=end, words=words)
+        parts = list(split_draft(draft, is_border, vocabulary.timestamp_begin))
         for part in parts:
-            yield replace(one, draft=part, text=vocabulary.decode(part.tokens))
+            text = one.text if len(parts) == 1 else vocabulary.decode(part.tokens)
+            yield replace(one, draft=part, text=text)
 
 
 def wire_segment(
     said: Said, *, number: int, timeline: Timeline, plan: Plan, vocabulary: Vocabulary
 ) -> Segment:
-    """One segment of the answer."""
+    """One segment of the answer, which is in seconds of the file already."""
     draft, outcome = said.draft, said.outcome
-    words = _words(draft.words or [], timeline)
-    if words:
-        start, end = words[0].start, words[-1].end
-    else:
-        start, end = timeline.segment(draft.start, draft.end)
+    words = _words(draft.words or [])
+    start, end = (words[0].start, words[-1].end) if words else (draft.start, draft.end)
     return Segment(
         id=number,
         seek=round(timeline.time(draft.seek / FRAMES_PER_SECOND) * FRAMES_PER_SECOND),
@@ -152,13 +181,12 @@ def wire_segment(
     )
 
 
-def _words(words: Sequence[TimedWord], timeline: Timeline) -> list[Word]:
+def _words(words: Sequence[TimedWord]) -> list[Word]:
     placed = []
     earliest = 0.0
     for word in words:
-        start, end = timeline.word(word)
-        start = max(earliest, _floor_to_ms(start))
-        earliest = max(start, _floor_to_ms(end))
+        start = max(earliest, _floor_to_ms(word.start))
+        earliest = max(start, _floor_to_ms(word.end))
         placed.append(Word(word=word.word, start=start, end=earliest, probability=word.probability))
     return placed
 

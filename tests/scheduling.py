@@ -16,6 +16,7 @@ class Clip:
     key: str = "same"
     is_whole: bool = True
     is_apart: bool = False
+    weight: int = 1
     share: float = 1.0
 
     @property

@@ -42,8 +42,9 @@ LEAST_FRAMES = 100
 LEAST_ALIGNED_FRAMES = 2
 """CTranslate2 finds no path at all in less: alignment is in frames of 20 ms."""
 UNLOAD_WAIT_SECONDS = 0.01
-NO_MEMORY = ("out of memory", "cublas_status_alloc_failed")
-"""What CTranslate2 says when the device's memory is full, in its own words and in cuBLAS'."""
+NO_MEMORY = ("out of memory", "cublas_status_alloc_failed", "invalid device ordinal")
+"""What CTranslate2 says when the device's memory is full, in its own words, in cuBLAS', and in those of the error that a
+failed allocation leaves for its thread's next call (see `_take_up_error`, which may run on another thread)."""
 CPU_BATCH, CPU_BATCH_ONE_THREAD = 4, 2
 """More windows together gain nothing, and a short clip waits for them (bench/cpu_batches.py)."""
 CUDA_BATCH = 16
@@ -52,6 +53,8 @@ CUDA_BATCH_LARGE = 8
 LARGE_DECODER = 24
 MEMORY_SHARE = 0.25
 """Of a CPU's memory, for the windows of a model's batches; beside them there are weights, uploads and other models."""
+BUSY_MODELS = 2
+"""So many are expected to be at work at once, or half of those that are served."""
 
 
 class EngineError(Exception):
@@ -114,7 +117,9 @@ class Engine:
         )
         self.multilingual: bool = self._whisper.is_multilingual
         self.mels: int = self._whisper.n_mels
-        self.max_batch_size = settings.whisper_max_batch_size or self._usual_batch_size(threads)
+        self.max_batch_size = settings.whisper_max_batch_size or self._usual_batch_size(
+            threads, models=len(settings.whisper_models)
+        )
         self.warm_up_seconds = self._warm_up()
         log.info(
             "%s runs on %s in %s, %d x %d threads, at most %d windows in a batch",
@@ -122,12 +127,13 @@ class Engine:
             self.max_batch_size,
         )
 
-    def _usual_batch_size(self, threads: int) -> int:
+    def _usual_batch_size(self, threads: int, models: int) -> int:
         if self.device == "cpu":
             most = CPU_BATCH if threads > 1 else CPU_BATCH_ONE_THREAD
             if self.shape is None:
                 return most
-            fitting = MEMORY_SHARE * usable_memory() / (self.workers * self.shape.window_bytes)
+            memory = MEMORY_SHARE * usable_memory() / max(1.0, models / BUSY_MODELS)
+            fitting = memory / (self.workers * self.shape.window_bytes)
             return max(1, int(min(most, fitting)))
         is_large = self.shape is not None and self.shape.decoder_layers > LARGE_DECODER
         return CUDA_BATCH_LARGE if is_large else CUDA_BATCH

@@ -12,6 +12,9 @@ from typing import BinaryIO
 
 FEATURES_OF_A_HEAD = 64  # in every Whisper
 ENCODER_POSITIONS = 1500  # of 20 ms
+TEXT_TOKENS = 224  # of a window at most, which hardly any has
+USUAL_TEXTS = 5
+"""At once for a window, beams or samples: batches are as large as fits with so many."""
 _VERSIONS = range(4, 7)
 _LAYER = re.compile(r"(encoder|decoder)/layer_(\d+)/")
 
@@ -29,8 +32,9 @@ class Shape:
 
     @property
     def window_bytes(self) -> int:
-        """What a window takes in the decoder in float32: keys and values of the encoder's output, in each layer."""
-        return 2 * 4 * self.decoder_layers * ENCODER_POSITIONS * self.heads * FEATURES_OF_A_HEAD
+        """What a window takes in the decoder in float32: keys and values, of the encoder's output and of texts."""
+        positions = ENCODER_POSITIONS + USUAL_TEXTS * TEXT_TOKENS
+        return 2 * 4 * self.decoder_layers * positions * self.heads * FEATURES_OF_A_HEAD
 
     @property
     def is_cut_short(self) -> bool:

@@ -3,9 +3,9 @@
 import io
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import av
 import numpy as np
@@ -62,14 +62,20 @@ def encoded(
     clock: Callable[[float], float] = lambda at: at,
     bit_rate: int = 64_000,
     is_piped: bool = False,
+    layout: str = "mono",
+    coding: Mapping[str, str] = MappingProxyType({}),
+    sound: np.ndarray | None = None,
     **options: str,
 ) -> bytes:
-    """A tone in a container of libav's, its timestamps set by `clock`, for formats of which no sample ships."""
+    """A tone, or a sound, in a container of libav's, its timestamps set by `clock`, for formats of which no sample ships."""
     file = io.BytesIO()
     target = _Pipe(file) if is_piped else file
     with av.open(target, "w", format=container, options=options) as output:
-        stream = output.add_stream(codec, rate=rate, layout="mono", bit_rate=bit_rate)
-        frame = av.AudioFrame.from_ndarray(tone(seconds, rate)[None, :], "s16", "mono")
+        stream = output.add_stream(
+            codec, rate=rate, layout=layout, bit_rate=bit_rate, options=dict(coding)
+        )
+        samples = tone(seconds, rate) if sound is None else sound
+        frame = av.AudioFrame.from_ndarray(samples[None, :], "s16", "mono")
         frame.sample_rate, frame.pts = rate, 0
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             assert packet.pts is not None
@@ -635,6 +641,71 @@ def test_joined_files_of_different_rates_are_read_on() -> None:
     first, second = (encoded("mp3", "mp3", 2.0, rate) for rate in (16000, 22050))
     samples, _ = read(first + second)
     assert len(samples) / SAMPLE_RATE == pytest.approx(4.0, abs=0.3)
+
+
+@pytest.mark.parametrize("second", ["libopus", "flac"])
+def test_joined_oggs_are_read_on_whatever_they_are(second: str) -> None:
+    """libav ends with an error where the next one has other channels or another codec."""
+    parts = [
+        encoded("ogg", "libopus", 40.0, 48_000),
+        encoded("ogg", second, 3.0, 48_000, layout="stereo"),
+        encoded("ogg", "libopus", 2.0, 48_000),
+    ]
+    for joined, seconds in ((b"".join(parts), 45.0), (b"".join(parts[1:]), 5.0)):
+        samples, reader = read(joined)
+        assert len(samples) / SAMPLE_RATE == pytest.approx(seconds, abs=0.1)
+        assert np.abs(samples[-SAMPLE_RATE:]).max() > 0.3
+        assert not reader.truncated
+
+
+def test_an_ogg_behind_which_one_without_sound_comes_is_heard() -> None:
+    samples, _ = read(encoded("ogg", "libopus", 2.0, 48_000) + b"OggS\0\2" + bytes(400))
+    assert len(samples) / SAMPLE_RATE == pytest.approx(2.0, abs=0.1)
+
+
+def test_joined_transport_streams_are_read_on_whatever_their_tracks_numbers() -> None:
+    parts = [encoded("mpegts", "aac", 3.0, 16_000, mpegts_start_pid=str(pid)) for pid in (256, 300)]
+    samples, _ = read(b"".join(parts))
+    assert len(samples) / SAMPLE_RATE == pytest.approx(6.0, abs=0.3)
+
+
+@pytest.mark.parametrize("container", ["amr", "3gp"])
+def test_pauses_in_which_a_telephone_sends_nothing_keep_their_time(container: str) -> None:
+    rate = 8000
+    quiet = np.random.default_rng(1).integers(-3, 4, 8 * rate).astype(np.int16)
+    sound = np.concatenate([tone(2.0, rate), quiet, tone(2.0, rate), quiet])
+    content = encoded(
+        *(container, "libopencore_amrnb", 20.0, rate),
+        bit_rate=12_200,
+        coding={"dtx": "1"},
+        sound=sound,
+    )
+    samples, reader = read(content)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(20.0, abs=0.1)
+    assert np.abs(samples[round(10.3 * SAMPLE_RATE) : round(11.7 * SAMPLE_RATE)]).max() > 0.1
+    assert np.abs(samples[round(9.0 * SAMPLE_RATE) : round(9.8 * SAMPLE_RATE)]).max() < 0.1
+    assert not reader.truncated
+
+
+@pytest.mark.parametrize("stray", [b"\r\n", bytes(7)])
+def test_stray_bytes_behind_a_short_file_refuse_nothing(stray: bytes) -> None:
+    samples, _ = read(encoded("adts", "aac", 3.0, 44_100) + stray)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(3.0, abs=0.15)
+
+
+@pytest.mark.parametrize("cover", [100, 3_000_000])
+def test_tags_may_stand_before_any_sound(cover: int) -> None:
+    size = bytes(cover >> shift & 0x7F for shift in (21, 14, 7, 0))
+    tag = b"ID3\x03\0\0" + size + bytes(cover)
+    for content in (wav(tone(3.0)), encoded("ogg", "libopus", 3.0, 48_000)):
+        samples, _ = read(tag + content)
+        assert len(samples) / SAMPLE_RATE == pytest.approx(3.0, abs=0.1)
+
+
+def test_a_long_recording_that_says_nothing_of_its_duration_is_refused_at_once() -> None:
+    content = encoded("webm", "libopus", 40.0, 48_000, is_piped=True)
+    with pytest.raises(AudioTooLong):
+        AudioReader(io.BytesIO(content), max_seconds=20.0)
 
 
 def test_the_file_stays_its_owners() -> None:

@@ -301,17 +301,19 @@ def test_a_gpu_without_float16_gets_int8(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("layers", "heads", "gigabytes", "expected"),
+    ("layers", "heads", "gigabytes", "models", "expected"),
     [
-        (12, 12, 12, 4),
-        (32, 20, 12, 3),
-        (32, 20, 64, 4),
-        (32, 20, 2, 1),
-        (4, 2, 0.1, 2),
-        (4, 2, math.inf, 4),
+        (12, 12, 12, 1, 4),
+        (12, 12, 12, 6, 2),
+        (32, 20, 12, 1, 1),
+        (32, 20, 64, 1, 4),
+        (32, 20, 2, 1, 1),
+        (4, 2, 0.2, 1, 2),
+        (4, 2, math.inf, 1, 4),
     ],
     ids=[
         "small",
+        "small among six",
         "large-v3",
         "large-v3 with room",
         "large-v3 without",
@@ -320,13 +322,18 @@ def test_a_gpu_without_float16_gets_int8(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_the_windows_of_a_batch_on_a_cpu_fit_into_its_memory(
-    monkeypatch: pytest.MonkeyPatch, layers: int, heads: int, gigabytes: float, expected: int
+    monkeypatch: pytest.MonkeyPatch,
+    layers: int,
+    heads: int,
+    gigabytes: float,
+    models: int,
+    expected: int,
 ) -> None:
     monkeypatch.setattr(module, "usable_memory", lambda: gigabytes * 1e9)
     engine = object.__new__(Engine)
     engine.device, engine.workers = "cpu", 2
     engine.shape = Shape(layers, layers, heads, tokens=51865)
-    assert engine._usual_batch_size(threads=4) == expected
+    assert engine._usual_batch_size(threads=4, models=models) == expected
 
 
 def test_a_warm_up_on_a_cpu_goes_through_full_batches(monkeypatch: pytest.MonkeyPatch) -> None:

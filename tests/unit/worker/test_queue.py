@@ -256,14 +256,63 @@ def test_windows_of_different_requests_fill_one_batch() -> None:
 
 def test_where_every_window_takes_its_time_nothing_joins_a_batch_that_may_wait_longer() -> None:
     queue = FairQueue[Clip](fills_up=False)
-    push(queue, queue.open("a", "bulk"), *clips("bulk", 3))
-    push(queue, queue.open("a", "interactive"), *clips("file", 8, 30.0))
-    assert order(queue, size=4)[:2] == [["file0"], ["file1", "file2"]]
-    push(queue, queue.open("a", "interactive"), *clips("file", 8, 30.0))
-    assert len(queue.take(0.0, 4)) == 1
+    push(queue, queue.open("a", "bulk"), *clips("bulk", 9))
+    file = queue.open("a", "interactive")
+    push(queue, file, *clips("file", 7, 30.0))
+    assert order(queue, size=4)[:3] == [
+        ["file0"],
+        ["file1", "file2"],
+        [f"file{n}" for n in range(3, 7)],
+    ]
+    push(queue, file, *clips("file", 2, 30.0))
     for name in ("clip", "another"):
         push(queue, queue.open("b", "interactive"), Clip(name, 3.0))
-    assert order(queue, size=4)[:2] == [["clip", "another"], ["file1", "file2"]]
+    assert [*order(queue, size=4)[:2]] == [["clip", "another"], ["file0"]]
+
+
+def test_a_message_of_two_windows_waits_for_no_more_of_a_file_than_a_clip_does() -> None:
+    queue = FairQueue[Clip](fills_up=False)
+    file, message = queue.open("a", "interactive"), queue.open("a", "interactive")
+    push(queue, file, *clips("file", 9, 30.0))
+    for _ in range(2):
+        queue.take(0.0, 4)
+    push(queue, message, *clips("message", 2, 20.0))
+    assert order(queue, size=4)[:2] == [["message0"], ["file2", "message1"]]
+
+
+def test_where_a_file_begins_the_batch_a_clip_may_join_but_no_more_of_other_files() -> None:
+    queue = FairQueue[Clip](fills_up=False)
+    for name in "xyz":
+        push(queue, queue.open("a", "interactive"), *clips(name, 9, 30.0))
+    for _ in range(6):
+        queue.take(0.0, 4)
+    push(queue, queue.open("a", "interactive"), Clip("clip", 28.0))
+    batches = order(queue, size=4)
+    [with_clip] = [batch for batch in batches if "clip" in batch]
+    assert with_clip[-1] == "clip"
+
+
+def test_beside_others_a_file_puts_one_window_into_a_batch_where_each_takes_its_time() -> None:
+    """Else one whose windows go one after the other would get one for four of another file."""
+    queue, served = FairQueue[Clip](fills_up=False), Counter[str]()
+    in_turn, ahead = queue.open("a", "interactive"), queue.open("b", "interactive")
+    for _ in range(60):
+        push(queue, ahead, *clips("ahead", 8 - len(ahead.entries), 30.0))
+        batch = queue.take(0.0, 4)
+        served.update(entry.job.name[:5] for entry in batch)
+        if not in_turn.entries:
+            push(queue, in_turn, Clip("turn ", 30.0))
+    assert served["turn "] > 0.8 * served["ahead"]
+
+
+def test_windows_of_many_texts_make_smaller_batches() -> None:
+    queue = FairQueue[Clip]()
+    for weight in (1, 4, 40):
+        for _ in range(8):
+            clip = Clip(f"of {weight}", key=str(weight), weight=weight)
+            push(queue, queue.open("", "interactive"), clip)
+    sizes = Counter(f"{len(batch)} {batch[0]}" for batch in order(queue, size=8))
+    assert sizes == {"8 of 1": 1, "2 of 4": 4, "1 of 40": 8}
 
 
 def test_a_file_is_not_starved_by_its_tenants_clips_that_join_batches_of_other_tenants() -> None:

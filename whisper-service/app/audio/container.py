@@ -8,32 +8,39 @@ would otherwise run them. Sources: FFmpeg's format options `format_whitelist`, `
 """
 
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
-from av.codec import codecs_available
+from av.codec import CodecContext, codecs_available
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Discard
 
 from ..errors import InvalidAudio, UnsupportedMedia
 from .extent import behind_tags
+from .rest import rest_of
 
 DEMUXERS = (
     "wav,w64,aiff,au,caf,flac,mp3,aac,ac3,eac3,amr,ogg,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,asf,avi,flv,"
     "mpegts,mpeg"
 )
 COMPRESSED = (
-    "aac,aac_latm,ac3,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,alac,amrnb,amrwb,eac3,flac,gsm,gsm_ms,mp1,"
-    "mp1float,mp2,mp2float,mp3,mp3float,opus,speex,vorbis,wmalossless,wmapro,wmav1,wmav2,wmavoice"
+    "aac,aac_latm,ac3,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,alac,amrnb,amrwb,dca,eac3,flac,gsm,gsm_ms,mlp,mp1,"
+    "mp1float,mp2,mp2float,mp3,mp3float,opus,speex,truehd,vorbis,wmalossless,wmapro,wmav1,wmav2,wmavoice"
 )
 DECODERS = {name for name in codecs_available if name.startswith("pcm_")} | {*COMPRESSED.split(",")}
 OPTIONS = {
     "format_whitelist": DEMUXERS,
     "codec_whitelist": ",".join(sorted(DECODERS)),
     "protocol_whitelist": "none",
+    "merge_pmt_versions": "1",  # joined MPEG-TS goes on in its tracks, whatever their numbers are then
 }
+PROBING_ON = {"probesize": "50000000", "analyzeduration": "60000000"}
+"""For FLV in which the sound begins late: its header names no tracks."""
+PAUSING = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
+"""Decoders that know pauses in which nothing is sent, where libav's own refuse their packets."""
 ESTIMATING = frozenset({"aac", "ac3", "eac3", "amr", "asf", "avi", "mp3", "mpeg", "mpegts"})
 """Demuxers that guess a duration, from the bit rate or the last packets, where no header gives one. AVI's counts
 what the sound came late by, and not when it comes."""
@@ -72,15 +79,13 @@ def open_audio(file: BinaryIO) -> tuple[InputContainer, AudioStream]:
         raise InvalidAudio("The file is empty", param="file")
     if head.startswith(ARCHIVES):
         raise UnsupportedMedia("The file is an archive or a document", param="file")
+    # libav takes AAC or FLAC for MP3 where their tags hold a large cover, and WAV with tags for nothing.
+    behind = rest_of(file, behind_tags(file))
     try:
-        container = av.open(
-            file,
-            "r",
-            format=_format_behind_tags(file),
-            options=OPTIONS,
-            metadata_errors="ignore",
-            io_open=_refuse_nested_file,
-        )
+        container = _opened(behind, OPTIONS)
+        if container.format.name == "flv" and not container.streams.audio:
+            container.close()
+            container = _opened(behind, OPTIONS | PROBING_ON)
     except (FFmpegError, ValueError) as exc:
         if any(head[offset:].startswith(magic) for offset, magic in SIGNATURES):
             raise InvalidAudio("The file is damaged: it cannot be read", param="file") from exc
@@ -91,6 +96,24 @@ def open_audio(file: BinaryIO) -> tuple[InputContainer, AudioStream]:
     except BaseException:
         container.close()
         raise
+
+
+def _opened(file: BinaryIO, options: dict[str, str]) -> InputContainer:
+    file.seek(0)
+    return av.open(
+        file, "r", options=options, metadata_errors="ignore", io_open=_refuse_nested_file
+    )
+
+
+def decoder_of(stream: AudioStream) -> AudioCodecContext:
+    """Return what decodes the packets of an opened track."""
+    codec = stream.codec_context
+    name = PAUSING.get(codec.name, "")
+    if name not in codecs_available:
+        return codec
+    decoder = cast("AudioCodecContext", CodecContext.create(name, "r"))
+    decoder.sample_rate, decoder.layout = codec.sample_rate, "mono"
+    return decoder
 
 
 @dataclass(frozen=True)
@@ -166,21 +189,6 @@ def check_shape(sample_rate: int, channels: int) -> None:
         raise InvalidAudio(f"A sample rate of {sample_rate} Hz is not taken", param="file")
     if channels not in CHANNELS:
         raise InvalidAudio(f"{channels} channels are not taken", param="file")
-
-
-def _format_behind_tags(file: BinaryIO) -> str | None:
-    """The format of AAC or FLAC with tags in front, which libav takes for MP3 when their cover has a megabyte.
-
-    Leaves the file at its beginning.
-    """
-    at = behind_tags(file)
-    file.seek(at)
-    head = file.read(4)
-    file.seek(0)
-    if at and head == b"fLaC":
-        return "flac"
-    is_adts = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
-    return "aac" if at and is_adts else None
 
 
 def _first_track(container: InputContainer) -> AudioStream:

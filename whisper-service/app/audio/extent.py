@@ -70,7 +70,10 @@ def missing_share(file: BinaryIO) -> float:
 
 
 def behind_tags(file: BinaryIO) -> int:
-    """Return where ID3 tags at the beginning of `file` end, 0 where there are none; leaves it anywhere."""
+    """Return where ID3 tags at the beginning of `file` end; 0 where there are none, or nothing behind them.
+
+    Leaves the file anywhere.
+    """
     at = 0
     for _ in range(8):  # some taggers add a tag before the one that is there
         file.seek(at)
@@ -79,7 +82,8 @@ def behind_tags(file: BinaryIO) -> int:
             break
         at += 20 if tag[5] & 0x10 else 10  # a footer repeats the header
         at += sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(tag[6:10]))
-    return at
+    file.seek(at)
+    return at if file.read(1) else 0
 
 
 def _declared_size(file: BinaryIO, size: int, head: bytes) -> float:

@@ -4,7 +4,9 @@ A damaged packet is skipped, as players do. An end that comes too early is told 
 reading itself fails within the first window's worth of samples, the file is refused.
 """
 
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
@@ -12,17 +14,22 @@ import numpy.typing as npt
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 from av.error import FFmpegError
+from av.packet import Packet
 
 from ..closing import Closing
-from ..errors import AudioTooLong, AudioTooShort, InvalidAudio
-from .container import GAPS, check_shape, open_audio, read_header
+from ..errors import AudioTooLong, AudioTooShort, InvalidAudio, UnsupportedMedia
+from .container import GAPS, check_shape, decoder_of, open_audio, read_header
 from .extent import missing_share
 from .packets import holds_more
+from .rest import next_link
 
 SAMPLE_RATE = 16_000
 WORTH_COUNTING = 0.9
 """Share of the longest duration from which on an estimate is checked; most are within a tenth."""
+LEAST_BYTES = 3000
+"""A second of the lowest rate at which a file that says nothing of its duration is worth counting, 24 kbit/s."""
 Samples = npt.NDArray[np.float32]
 
 BLOCK_SECONDS = 2.0
@@ -53,15 +60,21 @@ class AudioReader(Closing):
         self._behind = 0.0
         """By how many seconds that clock is ahead of what was decoded, gaps too short to be told in themselves."""
         self._missing_share = missing_share(file)
-        self._container, self._stream = open_audio(file)
-        self._header = read_header(self._container, self._stream)
+        size = file.seek(0, os.SEEK_END)
+        self._open(file)
         self.duration = self._header.duration and self._header.duration + self._header.lead
         """Seconds that the container's header promises; None when it says nothing that can be true."""
         try:
-            self._check_duration(file)
+            self._check_duration(file, size)
         except BaseException:
             self.close()
             raise
+
+    def _open(self, file: BinaryIO) -> None:
+        self._file = file
+        self._container, self._stream = open_audio(file)
+        self._header = read_header(self._container, self._stream)
+        self._decoder = decoder_of(self._stream)
 
     def close(self) -> None:
         """Free what libav holds; the file stays open."""
@@ -91,15 +104,16 @@ class AudioReader(Closing):
             reached = max(self.seconds, last + self._header.lead)
             self.truncated |= (self.duration or 0.0) - reached > MISSING_SECONDS
 
-    def _check_duration(self, file: BinaryIO) -> None:
+    def _check_duration(self, file: BinaryIO, size: int) -> None:
         """Raise AudioTooLong where that is certain already, so that no work is lost on the file."""
         told, most = self.duration or 0.0, self._max_seconds
         if self._header.is_certain and self._header.is_of_track:
             is_too_long = told > most
         else:
             # A picture may be longer than its sound. To count the packets of hours takes most of a second: a file said
-            # to be well below does not wait for it.
-            is_too_long = told > WORTH_COUNTING * most and holds_more(file, most)
+            # to be well below does not wait for it, nor one that says nothing and is small.
+            is_worth_it = (not told and size > LEAST_BYTES * most) or told > WORTH_COUNTING * most
+            is_too_long = is_worth_it and holds_more(file, most)
         if is_too_long:
             raise _too_long(most)
         if told > most:
@@ -119,24 +133,44 @@ class AudioReader(Closing):
 
     def _frames(self) -> Iterator[AudioFrame]:
         """Yield what decodes; a packet that does not is skipped, a file that breaks off ends it."""
-        packets = self._container.demux(self._stream)
+        packets, at = self._container.demux(self._stream), 0
         while True:
             try:
                 packet = next(packets, None)
             except IndexError:
                 return  # PyAV's, at the end of a file in which a track has appeared on the way
             except (FFmpegError, OSError) as exc:
-                if self.seconds < FIRST_WINDOW_SECONDS:
+                is_ours = isinstance(exc, FFmpegError)
+                if is_ours and (link := next_link(self._file, at)) is not None:
+                    packets, at = self._go_on(link), 0
+                    continue
+                has_heard = is_ours and self._until is not None
+                if not has_heard and self.seconds < FIRST_WINDOW_SECONDS:
                     raise InvalidAudio("The file is damaged: it breaks off", param="file") from exc
                 self.truncated = True
                 return
             if packet is None:
                 return
+            at = packet.pos or at
+            if not packet.size and self._decoder is not self._stream.codec_context:
+                continue  # nothing is held back there
             try:
-                frames = packet.decode()
+                frames = self._decoder.decode(packet)
             except FFmpegError:
                 continue
             yield from frames
+
+    def _go_on(self, link: BinaryIO) -> "Iterator[Packet[AudioStream]]":
+        """Go on with the next of several Ogg files in one: libav does where neither codec nor shape change."""
+        self._container.close()
+        try:
+            self._open(link)
+        except (InvalidAudio, UnsupportedMedia):
+            self.truncated = True
+            return iter(())
+        self._header = replace(self._header, is_certain=False)  # it is that of one of them
+        self._until = None
+        return self._container.demux(self._stream)
 
     def _gap(self, frame: AudioFrame) -> float:
         """Seconds of silence before a frame: what was not sent or got lost stands between timestamps.

@@ -5,11 +5,13 @@ since CTranslate2 takes everything in a recipe once per call (prompts must have 
 same index; languages and tasks may mix).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..mel import FRAMES_PER_SECOND, FULL_FRAMES, Mel
+from ..shape import USUAL_TEXTS
 from .language import HeardLanguage
 
 
@@ -98,6 +100,12 @@ class Attempt:
     def audio_seconds(self) -> float:
         """What the attempt costs in the queue's fairness."""
         return max(1.0, self.frames / FRAMES_PER_SECOND)
+
+    @property
+    def weight(self) -> int:
+        """How many windows of USUAL_TEXTS texts take as much memory in the decoder."""
+        texts = self.recipe.best_of if self.recipe.temperature > 0 else self.recipe.beam_size
+        return math.ceil(texts / USUAL_TEXTS) if self.recipe.kind == "decode" else 1
 
     @property
     def share(self) -> float:

@@ -67,35 +67,47 @@ def waiting_before(arrival: Arrival, lanes: Lanes, now: float) -> int:
     return sum(lane.is_waiting and ranks[lane.place.rank] <= own for lane in lanes)
 
 
-def seconds_before(arrival: Arrival, lanes: Lanes, speed: Speed, now: float) -> float:
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """Who is here when a request comes."""
+
+    lanes: Lanes
+    is_idle: bool
+    """Whether a worker has nothing to do."""
+
+
+def seconds_before(arrival: Arrival, rivals: Rivals, speed: Speed, now: float) -> float:
     """Predict how long others are served until the arrival's own audio has been.
 
     A higher class goes first, but only until the arrival's has aged into it, which it does anew for each
     window. Within a class everybody gets as much as the arrival does.
-    Of a lower class only what is in flight is waited for, since no step is broken off.
+    Of a lower class only what is in flight is waited for, since no step is broken off, and not even that where
+    a worker is idle.
     """
     classes: defaultdict[int, list[Lane[Any, Any]]] = defaultdict(list)
-    for lane in lanes:
+    for lane in rivals.lanes:
         if lane.remaining_seconds > 0:
             classes[lane.place.rank].append(lane)
-    ranks = class_ranks((lane.place for rivals in classes.values() for lane in rivals), now)
+    ranks = class_ranks((lane.place for lanes in classes.values() for lane in lanes), now)
     own = ranks.setdefault(arrival.rank, arrival.rank)
-    shares = {given: _fair_windows(arrival, rivals) for given, rivals in classes.items()}
+    shares = {given: _fair_windows(arrival, lanes) for given, lanes in classes.items()}
     mine = max(1, windows_in(arrival.seconds)) + sum(
         share for given, share in shares.items() if ranks[given] == own
     )
     before = 0.0
-    for given, rivals in classes.items():
+    for given, lanes in classes.items():
         rank = ranks[given]
+        running = 0.0 if rivals.is_idle else sum(len(lane.running) * lane.share for lane in lanes)
+        in_flight = speed.predicted_seconds(running)
         if rank > own:
-            before += speed.predicted_seconds(sum(len(lane.running) for lane in rivals))
+            before += in_flight
             continue
         fair = speed.predicted_seconds(shares[given])
         if rank < own:
             ageing = mine * (own - rank) * AGEING_SECONDS
-            everything = sum(windows_in(lane.remaining_seconds) for lane in rivals)
+            everything = sum(_windows(lane, lane.remaining_seconds) for lane in lanes)
             fair = min(fair + ageing, speed.predicted_seconds(everything))
-        before += fair
+        before += max(in_flight, fair)
     return before
 
 
@@ -107,14 +119,20 @@ def _fair_windows(arrival: Arrival, rivals: Lanes) -> float:
     tenants: defaultdict[str | None, list[Lane[Any, Any]]] = defaultdict(list)
     for lane in rivals:
         tenants[lane.place.tenant].append(lane)
-    own = [_turn(lane, arrival.seconds) for lane in tenants.pop(arrival.tenant, [])]
-    windows: float = sum(map(windows_in, own))
-    tenant_seconds = arrival.seconds + sum(own)
+    own = {lane: _turn(lane, arrival.seconds) for lane in tenants.pop(arrival.tenant, [])}
+    windows = sum(_windows(lane, turn) for lane, turn in own.items())
+    tenant_seconds = arrival.seconds + sum(own.values())
     for lanes in tenants.values():
-        turns = [_turn(lane, tenant_seconds) for lane in lanes]
+        turns = {lane: _turn(lane, tenant_seconds) for lane in lanes}
         most = max(tenant_seconds, *(_next_seconds(lane) for lane in lanes))
-        windows += sum(map(windows_in, turns)) * min(1.0, most / sum(turns))
+        all_turns = sum(_windows(lane, turn) for lane, turn in turns.items())
+        windows += all_turns * min(1.0, most / sum(turns.values()))
     return windows
+
+
+def _windows(lane: Lane[Any, Any], seconds: float) -> float:
+    """How many full windows take as long as so much of a request's audio."""
+    return windows_in(seconds) * lane.share
 
 
 def _turn(lane: Lane[Any, Any], seconds: float) -> float:
@@ -137,7 +155,7 @@ class Bounds:
     """Windows that can run at once: so many requests more may be open, whatever each of them is at."""
 
     def refusal(
-        self, arrival: Arrival, lanes: Lanes, speed: Speed, now: float
+        self, arrival: Arrival, rivals: Rivals, speed: Speed, now: float
     ) -> tuple[ServiceError, RefusalReport] | None:
         """Why a request is not taken; None when it is.
 
@@ -145,6 +163,7 @@ class Bounds:
         finds room for as much again, so that nobody can fill the queue for all. A request whose end is
         predicted after its deadline is refused at once.
         """
+        lanes = rivals.lanes
         load = Load.of(lanes)
         room = 1 if any(lane.place.tenant == arrival.tenant for lane in lanes) else 2
         most_open = room * (self.requests + self.in_flight)
@@ -165,7 +184,7 @@ class Bounds:
                 alone += arrival.share * speed.predicted_alone(
                     arrival.seconds, in_turn=arrival.in_turn
                 )
-            end = seconds_before(arrival, lanes, speed, now) + alone
+            end = seconds_before(arrival, rivals, speed, now) + alone
             if end > arrival.deadline:
                 late = Overloaded(
                     f"The deadline of {arrival.deadline:g} s cannot be met; {end:.1f} s are predicted",

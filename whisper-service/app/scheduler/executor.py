@@ -76,7 +76,7 @@ class Executor(Generic[J, R]):
             if len(batch) > 1:
                 half = len(batch) // 2
                 parts = [batch[:half], batch[half:]]
-                self._limit.was_too_large(len(batch))
+                self._limit.was_too_large(_weight(batch))
             elif pauses:
                 log.warning("out of memory: trying %s again", batch[0].job.description)
                 parts, pause = [batch], pauses.pop(0)
@@ -96,7 +96,7 @@ class Executor(Generic[J, R]):
             self.is_broken = False
             for entry, result in zip(batch, results, strict=True):
                 self._settle(entry, result)
-            self._limit.went_well(len(batch))
+            self._limit.went_well(_weight(batch))
         if pause:
             self._wait(pause)
         for part in parts:
@@ -150,6 +150,11 @@ class Executor(Generic[J, R]):
             self._speed.observe(windows=_windows(batch), seconds=seconds, now=self._clock())
         else:
             self._speed.observe_further(seconds * (1 - (whole + apart) / len(batch)))
+
+
+def _weight(batch: Sequence[Entry[Any]]) -> int:
+    """How many usual windows take as much memory as this batch."""
+    return sum(entry.job.weight for entry in batch)
 
 
 def _windows(batch: Sequence[Entry[Any]]) -> float:

@@ -15,9 +15,13 @@ R = TypeVar("R")
 class Lane(Closing, Generic[J, R]):
     """One request in the scheduler. Times are seconds; only its own request uses it."""
 
-    def __init__(self, scheduler: "Scheduler[J, R]", place: Place[J], expected: float) -> None:
+    def __init__(
+        self, scheduler: "Scheduler[J, R]", place: Place[J], expected: float, share: float
+    ) -> None:
         self._scheduler = scheduler
         self.place = place
+        self.share = share
+        """Of a full window, what each of its windows takes."""
         self.running: set[Entry[J]] = set()
         """Windows in flight."""
         self._coming_seconds = expected
@@ -51,11 +55,11 @@ class Lane(Closing, Generic[J, R]):
     def look_ahead(self) -> int:
         """How many windows are worth preparing: what the next batch may take, and at least 2.
 
-        Where others have windows too, all together prepare twice as many, so that the memory of many
-        long files is not a multiple of one's.
+        Where others of its class or of a higher one have windows too, all together prepare twice as many, so
+        that the memory of many long files is not a multiple of one's.
         """
         most = self._scheduler.max_batch_size * self._scheduler.workers + 1
-        share = 2 * most // max(1, self._scheduler.busy_lanes)
+        share = 2 * most // max(1, self._scheduler.busy_lanes(self.place.rank))
         return min(most, max(2, min(share, 1 << min(self.place.batches, 16))))
 
     def submit(self, job: J, *, urgent: bool = False) -> "Future[R]":

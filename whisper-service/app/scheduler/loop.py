@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Generic
 
 from ..errors import Overloaded, ServiceError
-from .admission import Arrival, Bounds, Load, seconds_before, waiting_before
+from .admission import Arrival, Bounds, Load, Rivals, seconds_before, waiting_before
 from .batch_limit import BatchLimit
 from .executor import Executor
 from .lane import Lane, R
@@ -83,6 +83,7 @@ class Scheduler(Generic[J, R]):
         self._closing = False
         self._died = False
         self._in_flight: set[Future[R]] = set()
+        self._running_batches = 0
         self._workers: Workers[J] = Workers(
             workers, take=self._wait_for_batch, run=self._run, died=self._die
         )
@@ -117,11 +118,13 @@ class Scheduler(Generic[J, R]):
         """Windows that fit into a batch, as far as is known."""
         return self._limit.size
 
-    @property
-    def busy_lanes(self) -> int:
-        """Requests that have windows in the queue or in flight."""
+    def busy_lanes(self, rank: int) -> int:
+        """Requests of a class, or of a higher one, that have windows in the queue or in flight."""
         with self._lock:
-            return sum(bool(lane.place.entries or lane.running) for lane in self._lanes.values())
+            return sum(
+                lane.place.rank <= rank and bool(lane.place.entries or lane.running)
+                for lane in self._lanes.values()
+            )
 
     # --- admission ------------------------------------------------------------------------------
 
@@ -142,7 +145,13 @@ class Scheduler(Generic[J, R]):
         """
         first = replace(arrival, seconds=0.0)
         with self._lock:
-            return seconds_before(first, [*self._lanes.values()], self.speed, self._clock())
+            return seconds_before(first, self._rivals, self.speed, self._clock())
+
+    @property
+    def _rivals(self) -> Rivals:
+        """Who is here; the caller holds the lock."""
+        is_idle = self._running_batches < self.workers and not len(self._queue)
+        return Rivals([*self._lanes.values()], is_idle)
 
     def waiting_before(self, arrival: Arrival) -> int:
         """How many wait that may be served before a request that came now."""
@@ -166,7 +175,7 @@ class Scheduler(Generic[J, R]):
             refused = self._refusal(arrival)
             if refused is None:
                 place = self._queue.open(arrival.tenant or "", arrival.priority)
-                lane = Lane(self, place, arrival.seconds)
+                lane = Lane(self, place, arrival.seconds, arrival.share)
                 self._lanes[place.number] = lane
                 return lane
         raise self._told(*refused)
@@ -176,13 +185,13 @@ class Scheduler(Generic[J, R]):
         return error
 
     def _refusal(self, arrival: Arrival) -> tuple[ServiceError, RefusalReport] | None:
-        lanes = [*self._lanes.values()]
+        rivals = self._rivals
         is_stuck = self._died or self.watchdog.stalled_steps >= self.workers
         if is_stuck or self._closing:
-            load = Load.of(lanes)
+            load = Load.of(rivals.lanes)
             error = _stopping() if self._closing else Overloaded("The model has stopped working")
             return error, RefusalReport("closed", load.waiting_requests, load.backlog_seconds)
-        return self._bounds.refusal(arrival, lanes, self.speed, self._clock())
+        return self._bounds.refusal(arrival, rivals, self.speed, self._clock())
 
     # --- lanes ----------------------------------------------------------------------------------
 
@@ -226,6 +235,7 @@ class Scheduler(Generic[J, R]):
             while not self._closing and not self._died:
                 batch = self._queue.take(self._clock(), self.max_batch_size)
                 if batch:
+                    self._running_batches += 1
                     self._in_flight.update(entry.future for entry in batch)
                     for entry in batch:
                         lane = self._lanes[entry.place.number]
@@ -241,10 +251,12 @@ class Scheduler(Generic[J, R]):
         return None
 
     def _run(self, batch: list[Entry[J]]) -> None:
-        if batch:
-            self._executor.run(batch)
-        else:
+        if not batch:
             self._executor.check_device()
+            return
+        self._executor.run(batch)
+        with self._lock:
+            self._running_batches -= 1
 
     def _charge(self, batch: Sequence[Entry[J]], seconds: float) -> int:
         with self._lock:

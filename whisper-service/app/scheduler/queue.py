@@ -22,6 +22,8 @@ RANKS: dict[str, int] = {"live": 0, "interactive": 1, "bulk": 2}
 AHEAD_SECONDS = 30.0
 """A window. Audio by which a request may be ahead of its tenant's others, because it fits batches of other
 tenants; and how far behind the clock one may stand that had none waiting."""
+NOBODY = (len(RANKS), False)
+"""More patience than anybody has."""
 AGEING_SECONDS = 30.0
 """A class that has waited this long for a window counts as one higher, and so on, so that none starves."""
 
@@ -36,6 +38,10 @@ class Job(Protocol):
     @property
     def audio_seconds(self) -> float:
         """What the job costs; above 0."""
+
+    @property
+    def weight(self) -> int:
+        """How many usual windows take as much memory; equal for equal keys."""
 
     @property
     def share(self) -> float:
@@ -77,6 +83,7 @@ class Place(Generic[J]):
     rank: int
     number: int
     tag: float = 0.0
+    served_seconds: float = 0.0
     batches: int = 0
     waiting_since: float = 0.0
     entries: deque[Entry[J]] = field(default_factory=deque)
@@ -88,8 +95,8 @@ class Place(Generic[J]):
 
     @property
     def patience(self) -> tuple[int, bool]:
-        """Who may wait longer has more: its class, then whether it has been served before."""
-        return self.rank, self.batches > 0
+        """Who may wait longer has more: its class, then whether it has been served more than a window."""
+        return self.rank, self.served_seconds > AHEAD_SECONDS
 
     def rank_at(self, now: float) -> int:
         """Its class, 0 the most urgent, as it has aged while a window waits."""
@@ -125,10 +132,12 @@ class FairQueue(Generic[J]):
     def __init__(self, *, fills_up: bool = True) -> None:
         """`fills_up`: whether whatever fits may fill a batch, as where a full one takes hardly longer.
 
-        Otherwise nothing joins that may wait longer than the window that began it: no lower class, and to
-        a request's first window only other requests' first ones.
+        Otherwise nothing joins that may wait longer than one that is there: no lower class, and to a request's
+        first window no file that has been served before; and beside others a request has one window in a batch.
         """
         self._fills_up = fills_up
+        self._open = dict.fromkeys(RANKS.values(), 0)
+        """Requests in each class."""
         self._accounts: dict[tuple[str, int], Account[J]] = {}
         self._clocks = dict.fromkeys(RANKS.values(), 0.0)
         self._numbers = itertools.count()
@@ -138,6 +147,7 @@ class FairQueue(Generic[J]):
         place: Place[J] = Place(tenant, RANKS[priority], next(self._numbers))
         account = self._accounts.setdefault(place.account, Account(self._clocks[place.rank]))
         account.places.add(place)
+        self._open[place.rank] += 1
         return place
 
     def close(self, place: Place[J]) -> list[Entry[J]]:
@@ -146,6 +156,7 @@ class FairQueue(Generic[J]):
         place.entries.clear()
         account = self._accounts[place.account]
         account.places.discard(place)
+        self._open[place.rank] -= 1
         if not account.places:  # nothing is lost: whoever comes back starts at the clock anyway
             del self._accounts[place.account]
         return dropped
@@ -172,20 +183,22 @@ class FairQueue(Generic[J]):
         first, second ... batch. Windows whose future was cancelled are dropped on the way.
         """
         batch: list[Entry[J]] = []
-        while len(batch) < max_batch_size:
-            entry = self._next(batch, now)
-            if entry is None:
-                break
+        most, patience = 1, NOBODY
+        while len(batch) < most and (entry := self._next(batch, patience, now)) is not None:
             entry.place.entries.remove(entry)
             if entry.future.set_running_or_notify_cancel():
+                most = max(1, max_batch_size // entry.job.weight)
+                patience = min(patience, entry.place.patience)
                 self._charge(entry, now, is_turn=not batch)
                 batch.append(entry)
         for place in {entry.place.number: entry.place for entry in batch}.values():
             place.batches += 1
         return batch
 
-    def _next(self, batch: list[Entry[J]], now: float) -> Entry[J] | None:
-        candidates = list(self._candidates(batch))
+    def _next(
+        self, batch: list[Entry[J]], patience: tuple[int, bool], now: float
+    ) -> Entry[J] | None:
+        candidates = list(self._candidates(batch, patience))
         if not candidates:
             return None
         top = _next_class([entry.place for entry in candidates], now)
@@ -199,7 +212,7 @@ class FairQueue(Generic[J]):
 
         return min(firsts.values(), key=tenants_turn)
 
-    def _candidates(self, batch: list[Entry[J]]) -> Iterator[Entry[J]]:
+    def _candidates(self, batch: list[Entry[J]], patience: tuple[int, bool]) -> Iterator[Entry[J]]:
         """The first window of each request that may still join the batch.
 
         In batches that another tenant began, requests that fit may run ahead of the tenant's others by
@@ -209,9 +222,10 @@ class FairQueue(Generic[J]):
             fitting: list[Entry[J]] = []
             most = math.inf
             for place in account.places:
-                if (first := self._fitting(batch, place)) is not None:
-                    taken = sum(entry.place is place for entry in batch)
-                    if taken < 2 ** min(place.batches, 16):
+                taken = sum(entry.place is place for entry in batch)
+                is_late = not self._fills_up and not taken and place.patience > patience
+                if not is_late and (first := _fitting(batch, place)) is not None:
+                    if taken < self._most_of(place):
                         fitting.append(first)
                 elif place.entries:
                     most = min(most, place.tag + AHEAD_SECONDS)
@@ -219,13 +233,10 @@ class FairQueue(Generic[J]):
                 most = math.inf
             yield from (entry for entry in fitting if entry.place.tag <= most)
 
-    def _fitting(self, batch: list[Entry[J]], place: Place[J]) -> Entry[J] | None:
-        """The first window of a request that may be in one batch with those taken already."""
-        if not batch:
-            return next(iter(place.entries), None)
-        if not self._fills_up and place.patience > batch[0].place.patience:
-            return None
-        return next((e for e in place.entries if e.job.key == batch[0].job.key), None)
+    def _most_of(self, place: Place[J]) -> int:
+        """Windows of one request in a batch."""
+        rivals = sum(count for rank, count in self._open.items() if rank <= place.rank) - 1
+        return 1 if rivals and not self._fills_up else 1 << min(place.batches, 16)
 
     def _charge(self, entry: Entry[J], now: float, *, is_turn: bool) -> None:
         place, cost = entry.place, entry.job.audio_seconds
@@ -233,6 +244,7 @@ class FairQueue(Generic[J]):
         account.tag += cost
         self._clocks[place.rank] = max(self._clocks[place.rank], account.tag)
         place.tag += cost
+        place.served_seconds += cost
         account.clock = max(account.clock, place.tag)
         place.waiting_since = now
         if is_turn:  # and no mere filling of a batch: its class waits anew
@@ -249,6 +261,11 @@ class FairQueue(Generic[J]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _fitting(batch: Sequence[Entry[J]], place: Place[J]) -> Entry[J] | None:
+    """The first window of a request that may share the batch."""
+    return next((e for e in place.entries if not batch or e.job.key == batch[0].job.key), None)
 
 
 def _next_class(places: Sequence[Place[Any]], now: float) -> int:

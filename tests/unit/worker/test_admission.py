@@ -203,3 +203,30 @@ def test_the_backlog_follows_what_a_request_tells_of_its_file() -> None:
     assert scheduler.load.backlog_seconds == 64.0
     lane.close()
     assert scheduler.load.backlog_seconds == 0.0
+
+
+def test_what_is_in_flight_is_waited_for_where_every_worker_has_something() -> None:
+    scheduler = standing(3.0, workers=2, max_batch_size=4)
+    lane = scheduler.open(Arrival(seconds=240.0))
+    for n in range(8):
+        lane.submit(Clip(f"window {n}", 30.0))
+    assert [len(scheduler._wait_for_batch() or []) for _ in range(2)] == [1, 2]
+    assert scheduler.predicted_start_seconds() == 3 * 3.0 / 2
+    with pytest.raises(Overloaded, match=r"7\.5 s are predicted"):
+        scheduler.check(Arrival(seconds=3.0, deadline=5.0))
+
+
+def test_what_is_in_flight_is_not_waited_for_where_a_worker_is_idle() -> None:
+    scheduler = standing(10.0, workers=2, max_batch_size=4)
+    scheduler.open(Arrival(priority="bulk", seconds=30.0)).submit(Clip("bulk", 30.0))
+    assert len(scheduler._wait_for_batch() or []) == 1
+    assert scheduler.predicted_start_seconds(Arrival(priority="live")) == 0.0
+    scheduler.check(Arrival(priority="live", seconds=3.0, deadline=15.0))
+
+
+def test_windows_that_are_encoded_short_count_as_a_share_of_one_for_others_too() -> None:
+    scheduler = standing(1.5)
+    for _ in range(10):
+        scheduler.open(Arrival(seconds=8.0, share=1 / 3)).submit(Clip("waits", 8.0, share=1 / 3))
+    assert scheduler.predicted_start_seconds() == pytest.approx(10 * 0.5)
+    scheduler.check(Arrival(seconds=8.0, share=1 / 3, deadline=6.0))

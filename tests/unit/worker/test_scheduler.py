@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import until
-from scheduling import Clip, Engine, running
+from scheduling import Clip, Engine, running, standing
 from worker.errors import Overloaded
 from worker.scheduler import Arrival, Report, SchedulerDied, StepReport
 
@@ -59,6 +59,16 @@ def test_the_window_in_flight_of_a_closed_lane_ends_and_is_ignored() -> None:
     engine.gate.set()
     assert scheduler.open().submit(Clip("next")).result(30) == "text of next"
     scheduler.close()
+
+
+def test_a_file_prepares_no_less_because_less_urgent_ones_are_at_work() -> None:
+    scheduler = standing(1.0, max_batch_size=16)
+    file = scheduler.open()
+    file.place.batches = 8
+    alone = file.look_ahead
+    for _ in range(20):
+        scheduler.open(Arrival(priority="bulk")).submit(Clip("bulk", 30.0))
+    assert file.look_ahead == alone == 17
 
 
 def test_many_long_files_prepare_together_no_more_than_two_rounds_of_batches() -> None:

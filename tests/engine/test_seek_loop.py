@@ -271,6 +271,29 @@ def assert_words_are_in_order(segments: list[Segment], begin: float, end: float)
             earliest = word.end
 
 
+def test_what_a_window_leaves_open_is_heard_from_where_it_begins(station: Station) -> None:
+    """Alignment may end the word before too late: what lies between would be heard in no look."""
+    first = Look(
+        [0, 250, 500], [" Yes.", " Good morning."], True, False, 0.0, [0, 0.54, 0.56, 0.6, 0.7, 0.9]
+    )
+    rest = Look([0, 250], [" Good morning."], False, False, 0.0, [0, 0.4, 0.6, 0.9])
+    span = (Span(0, 160_000),)
+    window = Window(np.zeros(160_000, np.float32), span, span)
+    plan = plan_for(station.vocabulary)
+    passage = heard(WindowSource(window), plan, station.vocabulary, [first, rest])
+    assert [begin for begin, *_ in passage.looks] == [0, 500]
+
+
+def test_a_model_that_closes_no_text_does_not_hear_the_end_of_each_window_twice(
+    station: Station,
+) -> None:
+    look = Look([0, 160], [" Good morning."], True, False, 0.0, [0, 0.3, 0.75, 0.9])
+    span = (Span(0, 51_200),)
+    window = Window(np.zeros(51_200, np.float32), span, span)
+    passage = heard(WindowSource(window), plan_for(station.vocabulary), station.vocabulary, [look])
+    assert len(passage.looks) == 1
+
+
 @pytest.mark.parametrize("vad", [True, False])
 @pytest.mark.parametrize("cut_off", [True, False])
 def test_a_model_that_ends_each_text_at_once_is_not_asked_for_minutes(

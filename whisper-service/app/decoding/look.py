@@ -119,25 +119,32 @@ class Look:
         """After an open end, and after a text that ends long before the sound, go on at its last word.
 
         `end` is when that ends, or the last segment where words are not looked for; None without text.
-        In a whole file only where words are asked for, as in the reference; without timestamp tokens every end
-        is open there.
         """
         if end is None:
             return self.split.next_seek
-        frame, begin, vad = round(end * FRAMES_PER_SECOND), self.sound.seek, self.plan.vad
-        if vad and self.split.has_unfinished:
-            frame = min(frame, self.split.next_seek)  # never behind where the model begins it
-        # The words of a translation are not in the order of the sound.
-        in_order = self.plan.options.task != "translate"
-        can_be_open = self.plan.timestamps if vad else self.plan.options.word_timestamps
-        if self.plan.aligned and can_be_open and not self.split.ends_in_silence:
-            least = LEAST_STEP_FRAMES if vad else 1
-            goes_on = frame - begin >= least and (in_order or not vad)
-        else:
-            rest = begin + self.sound.frames - frame
-            has_text = frame - begin >= self.least_text
-            goes_on = vad and in_order and has_text and rest > UNHEARD_FRAMES
-        return frame if goes_on else self.split.next_seek
+        frame = round(end * FRAMES_PER_SECOND)
+        goes_on = self._goes_on_in_window(frame) if self.plan.vad else self._goes_on_in_file(frame)
+        if not goes_on:
+            return self.split.next_seek
+        # In a window never behind where the model begins what it left open.
+        is_bound = self.plan.vad and self.split.has_unfinished
+        return min(frame, self.split.next_seek) if is_bound else frame
+
+    def _goes_on_in_file(self, frame: int) -> bool:
+        """Only where words are asked for, as in the reference; without timestamp tokens every end is open there."""
+        has_words = self.plan.aligned and self.plan.options.word_timestamps
+        return has_words and not self.split.ends_in_silence and frame > self.sound.seek
+
+    def _goes_on_in_window(self, frame: int) -> bool:
+        """Whether the rest of a window cut by the VAD, which ends in a pause, is heard again."""
+        if self.plan.options.task == "translate":
+            return False  # its words are not in the order of the sound
+        text, rest = frame - self.sound.seek, self.sound.seek + self.sound.frames - frame
+        if self.plan.aligned and self.plan.timestamps and not self.split.ends_in_silence:
+            # Some models close no text at all.
+            is_more = self.split.has_unfinished or rest > LEAST_STEP_FRAMES
+            return text >= LEAST_STEP_FRAMES and is_more
+        return text >= self.least_text and rest > UNHEARD_FRAMES
 
     def _judged(self) -> list[Draft]:
         """Drafts that may turn out to be invented: of text without timestamp tokens, which is one, its sentences."""

@@ -17,6 +17,7 @@ from processes import PATIENCE, until
 from worker.decoding.attempt import Attempt, Outcome
 from worker.decoding.station import Station
 from worker.decoding.step import Step
+from worker.decoding.vocabulary import Vocabulary
 from worker.errors import Overloaded, RemoteError
 from worker.transcribe import RequestReport, Transcriber, signs
 from worker.wire import Failed, Finished, Progress, Segment, Started
@@ -199,6 +200,16 @@ def test_a_deadline_that_cannot_be_met_is_refused_before_the_work(
 ) -> None:
     with pytest.raises(Overloaded, match="deadline"):
         answer(transcriber, "long/en-90s.flac", deadline=1e-6)
+
+
+def test_sentences_of_a_model_that_writes_no_space_before_them_stand_apart(
+    transcriber: Transcriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = Vocabulary.decode
+    monkeypatch.setattr(Vocabulary, "decode", lambda self, tokens: decode(self, tokens).strip())
+    told = answer(transcriber, "short/de-2.wav")
+    assert told.text == "Es ist im dritten Stock. Das Wetter in Berlin ist heute warm."
+    assert [segment.text[:4] for segment in told.segments] == ["Es i", " Das"]
 
 
 def test_many_at_once_get_each_their_own_text(transcriber: Transcriber) -> None:

@@ -5,6 +5,7 @@ alphabetical order, then aliases (names that share another variable's array). Qu
 with a variable `<name>_scale` beside them: weight = int8 / scale, one scale for each output row.
 """
 
+import re
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,12 @@ class ModelFile:
             return stored
         rows = scale.astype(np.float32).reshape(-1, *[1] * (stored.ndim - 1))
         return stored / rows
+
+
+def layers_of(variables: Variables, side: str) -> int:
+    """Return how many layers the encoder or the decoder has."""
+    found = (re.match(rf"{side}/layer_(\d+)/", name) for name in variables)
+    return len({match[1] for match in found if match})
 
 
 def read_model(path: Path) -> ModelFile:

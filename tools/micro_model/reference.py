@@ -15,7 +15,7 @@ from ctranslate2.specs import WhisperSpec
 from ctranslate2.specs.model_spec import index_spec
 from numpy.typing import NDArray
 
-from .model_file import ModelFile
+from .model_file import ModelFile, layers_of
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -82,10 +82,7 @@ def _norms(encoder: int, decoder: int) -> Iterator[tuple[str, str]]:
 
 def to_reference(model: ModelFile) -> Weights:
     """Return a CTranslate2 model's weights, dequantized, under the reference's names."""
-    names = {name.split("/", 2)[1] for name in model.variables if name.startswith("encoder/layer_")}
-    encoder = len(names - {"layer_norm"})
-    names = {name.split("/", 2)[1] for name in model.variables if name.startswith("decoder/layer_")}
-    decoder = len(names - {"layer_norm"})
+    encoder, decoder = (layers_of(model.variables, side) for side in ("encoder", "decoder"))
     weights: Weights = {}
     for side in ("encoder", "decoder"):
         encodings = model.weight(f"{side}/position_encodings/encodings")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .model_file import ModelFile, Variables, read_model, write_model
+from .model_file import ModelFile, Variables, layers_of, read_model, write_model
 
 Array = NDArray[Any]
 
@@ -103,12 +103,7 @@ def _repeat_rows(array: Array, k: int, blocks: int) -> Array:
 
 def _deepen(variables: Variables, side: str, layers: int) -> None:
     """Add layers that leave the residual as it is: copies whose last matrices give zero."""
-    indices = {
-        int(n.split("/")[1][6:])
-        for n in variables
-        if n.startswith(f"{side}/layer_") and n.split("/")[1] != "layer_norm"
-    }
-    have = len(indices)
+    have = layers_of(variables, side)
     if layers < have:
         raise ValueError(f"the model has {have} {side} layers; {layers} would drop some")
     for index in range(have, layers):

@@ -387,14 +387,6 @@ def test_a_strict_gateway_refuses_what_would_be_ignored(worker: Running) -> None
     assert error(answer, 400)["param"] == "timestamp_granularities"
 
 
-def test_tokens_that_the_worker_does_not_report_are_named_as_ignored() -> None:
-    false = FalseWorker(STARTED, SEGMENT, FINISHED)
-    with serve(false.app) as worker, serve_gateway(worker.url) as gateway:
-        answer = send(gateway, ("include[]", "logprobs"))
-    assert answer.headers["x-ignored-params"] == "include"
-    assert set(answer.json()) == {"text", "languages", "usage"}
-
-
 def test_every_field_may_follow_the_file(gateway: Running) -> None:
     form = [
         ("file", ("a", SPEECH)),

@@ -156,3 +156,21 @@ def test_only_an_attempt_that_decodes_tells_how_long_a_window_takes(
     mel = np.zeros((80, 3000), np.float32)
     attempt = Attempt(Recipe(kind, 3000), mel, (), (), 3000, "a window", encoded=encoded)
     assert attempt.is_whole is expected
+
+
+@pytest.mark.parametrize(
+    ("recipe", "weight"),
+    [
+        (Recipe("decode", 3000), 1),
+        (Recipe("decode", 3000, beam_size=1), 1),
+        (Recipe("decode", 3000, beam_size=20), 4),
+        (Recipe("decode", 3000, beam_size=20, temperature=0.2), 1),
+        (Recipe("decode", 3000, best_of=6, temperature=0.2), 2),
+        (Recipe("detect", 3000, beam_size=20), 1),
+    ],
+)
+def test_a_window_weighs_by_the_texts_that_are_kept_of_it_at_once(
+    recipe: Recipe, weight: int
+) -> None:
+    mel = np.zeros((80, 3000), np.float32)
+    assert Attempt(recipe, mel, (), (), frames=3000, description="").weight == weight

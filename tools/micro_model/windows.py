@@ -31,9 +31,12 @@ LANGUAGE_SHARES = {"en": 0.22, "de": 0.24, "fr": 0.30, "es": 0.24}
 TRANSLATE_SHARE = 0.4
 TIMESTAMPS_SHARE = 0.65
 PROMPT_SHARE = 0.4
-CUT_SHARE = 0.6  # of full windows with timestamps; the others end in a pause, as a cutter at pauses leaves them
+PAUSED_SHARE = 0.5
+"""Of full windows: mostly speech, and cut in a pause, as this project's service cuts them."""
+CUT_SHARE = 0.75
+"""Of the other full windows with timestamps: inside a sentence, where one reaches the end."""
 REMNANT_SHARE = 0.15  # of windows that begin with the end of a word, as they do where the one before ended too early
-SILENCE_SHARE = 0.5  # of windows that their recording does not fill, see `_filled`
+SILENCE_SHARE = 0.65  # of windows that their recording does not fill, see `_filled`
 FORCED = frozenset({tokens.TRANSCRIBE, tokens.TRANSLATE, tokens.NO_TIMESTAMPS})
 """Programs always write these themselves; what they would be is drawn here, so there is nothing to learn."""
 
@@ -85,9 +88,11 @@ class Composer:
         (language,) = self.rng.choices(*zip(*LANGUAGE_SHARES.items(), strict=True))
         translate = language != "en" and self.rng.random() < self.translate_share
         timed = self.rng.random() < TIMESTAMPS_SHARE
-        may_cut = timed and seconds >= 30 and self.rng.random() < CUT_SHARE
-        samples, sentences = self._conversation(size, language, may_cut=may_cut)
-        end = self._end(size, sentences[-1].last * STEP)
+        paused = seconds >= 30 and self.rng.random() < PAUSED_SHARE
+        may_cut = timed and seconds >= 30 and not paused and self.rng.random() < CUT_SHARE
+        filled = self.rng.uniform(0.65, 1) if paused else self._filling()
+        samples, sentences = self._conversation(size, language, filled, may_cut=may_cut)
+        end = self._end(size, sentences[-1].last * STEP, paused=paused)
         window = self._filled(sound.recorded(samples, self.noise), end)
         if self.rng.random() < self.prompt_share:
             self._prompt(window, language, translate, timed)
@@ -95,7 +100,7 @@ class Composer:
         return window
 
     def _nothing(self, size: int) -> Window:
-        end = self._end(size, size // 3)
+        end = self._end(size, size // 3, paused=False)
         window = self._filled(sound.nothing_said(size, self.noise), end)
         window.spoken = []
         language, timed = self.rng.choice(LANGUAGES), self.rng.random() < TIMESTAMPS_SHARE
@@ -121,9 +126,9 @@ class Composer:
         return Window(samples, end)
 
     def _conversation(
-        self, size: int, language: str, *, may_cut: bool
+        self, size: int, language: str, filled: float, *, may_cut: bool
     ) -> tuple[sound.Samples, list[_Sentence]]:
-        """Place sentences one after the other, often full, often of one voice."""
+        """Place sentences one after the other, often of one voice, until a share `filled` of the window is."""
         rng, samples, sentences = self.rng, np.zeros(size, np.float32), list[_Sentence]()
         pool = self.by_language[language]
         clip, said = rng.choice(pool)
@@ -133,7 +138,6 @@ class Composer:
             remnant = rng.choice(pool)[1][-int(rng.uniform(0.05, 0.25) * sound.SAMPLE_RATE) :]
             samples[: len(remnant)] = _at_speed(remnant, 1.0)
             at += len(remnant) / sound.SAMPLE_RATE + rng.uniform(0.1, 0.6)
-        filled = rng.choice((1.0, 1.0, 1.0, rng.random(), rng.random(), 0.0, 0.0))
         until = filled * size / sound.SAMPLE_RATE
         most = LAST_SENTENCES if size > 8 * sound.SAMPLE_RATE else 2
         while not sentences or (at <= until and len(sentences) < most):
@@ -160,11 +164,16 @@ class Composer:
                 clip, said = rng.choice(pool)
         return samples, sentences
 
-    def _end(self, size: int, least: int) -> int:
+    def _filling(self) -> float:
+        """Return how much of a window is filled: often all, at times by one sentence."""
+        return self.rng.choice((1.0, 1.0, 1.0, self.rng.random(), self.rng.random(), 0.0, 0.0))
+
+    def _end(self, size: int, least: int, *, paused: bool) -> int:
         """Return how many samples of a window are of its recording: all, or `least` and a little more."""
-        if least >= size or self.rng.random() < 0.5:
+        if least >= size or not (paused or self.rng.random() < 0.5):
             return size
-        behind = self.rng.uniform(0, 1) if self.rng.random() < 0.7 else self.rng.uniform(0, 30)
+        near = paused or self.rng.random() < 0.7
+        behind = self.rng.uniform(0, 1) if near else self.rng.uniform(0, 30)
         return min(size, least + int(behind * sound.SAMPLE_RATE))
 
     def _pause(self) -> float:

@@ -70,6 +70,21 @@ def test_timestamps_rise_and_begin_at_the_windows_place(composer: Composer) -> N
     assert timed > 10
 
 
+def test_some_full_windows_end_in_a_pause_as_the_service_cuts_them(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for share in ("PAUSED_SHARE", "TIMESTAMPS_SHARE", "SILENCE_SHARE"):
+        monkeypatch.setattr(windows, share, 1.0)
+    for window in drawn(composer, 30):
+        if tokens.NO_SPEECH in window.targets:
+            continue
+        assert window.spoken is not None, "no sentence is cut"
+        last = max(token for token in window.targets if token >= tokens.FIRST_TIMESTAMP)
+        end = (last - tokens.timestamp(0)) * windows.STEP
+        assert end > 12 * SECOND
+        assert not window.samples[end + SECOND :].any(), "silence behind"
+
+
 @pytest.mark.parametrize("translated", [False, True])
 def test_a_token_is_heard_while_its_sentence_is(
     composer: Composer, monkeypatch: pytest.MonkeyPatch, translated: bool

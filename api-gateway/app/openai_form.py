@@ -254,7 +254,8 @@ def _outdone(fields: Fields, options: Options) -> dict[str, Any]:
         "keywords": _says(fields, "hotwords") and fields.texts("keywords"),
         "chunking_strategy": strategy is not None and is_outdone,
         "languages": options.language and options.languages and not options.multilingual,
-        "on_other_language": fields.text("on_other_language") and not options.languages,
+        "on_other_language": options.on_other_language != Options().on_other_language
+        and not options.languages,
         "vad_parameters": has_no_vad and vad_parameters,
     }
 

@@ -45,6 +45,8 @@ class Compose:
             "volumes": {"models-cache": {"name": f"{self._project}-models"}},
         }
         self._override.write_text(yaml.safe_dump(changed))
+        self._no_settings = self._override.with_name("no-settings")  # not those of a clone's `.env`
+        self._no_settings.touch()
         self._env = clean_environment(
             VERSION="test",
             WHISPER_MODELS="micro",
@@ -60,7 +62,7 @@ class Compose:
         program = ["docker", "compose"] if modern.returncode == 0 else ["docker-compose"]
         files = [
             "--env-file",
-            "/dev/null",
+            str(self._no_settings),
             "--file",
             str(ROOT / "docker-compose.yml"),
             "--file",

@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
+MICRO = ROOT / "whisper-service" / "models" / "micro"
+"""The directory of the model that ships."""
 
 
 def _load(name: str, folder: Path) -> None:

@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from house import ROOT
+from house import MICRO
 from processes import PATIENCE
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OLDER = "89abcdef0123456789abcdef0123456789abcdef"
 REVISIONS = {"main": COMMIT, "v1": OLDER}
-MICRO = ROOT / "whisper-service" / "models" / "micro"
 
 
 def _shipped() -> dict[str, bytes]:

@@ -148,8 +148,9 @@ class OpenAIForm:
         if response_format in SUBTITLES:
             options = with_words(options, style)
         else:
-            in_vain["word_timestamps"] = _has_words_in_vain(options, granularities, timed=timed)
-            options, granularities = _words(options, granularities, timed=timed)
+            options, granularities, in_vain["word_timestamps"] = _with_words(
+                options, granularities, timed=timed
+            )
         threshold = options.hallucination_silence_threshold
         in_vain["hallucination_silence_threshold"] = (
             threshold is not None and not options.word_timestamps
@@ -210,24 +211,23 @@ def _options(fields: Fields, task: Task, logprobs: bool) -> Options:
     return read_options({name: value for name, value in given.items() if value is not None})
 
 
-def _words(
+def _with_words(
     options: Options, granularities: list[Granularity], *, timed: bool
-) -> tuple[Options, list[Granularity]]:
-    """Words are told where an answer with times is asked for them, in OpenAI's way or in the worker's."""
-    if timed and "word" in granularities:
-        return options.model_copy(update={"word_timestamps": True}), granularities
-    if timed and options.word_timestamps:
-        return options, [*(granularities or ["segment"]), "word"]
-    return options, granularities
+) -> tuple[Options, list[Granularity], bool]:
+    """Words are told where an answer with times is asked for them, in OpenAI's way or in the worker's.
 
-
-def _has_words_in_vain(options: Options, granularities: list[Granularity], *, timed: bool) -> bool:
-    """Whether `word_timestamps` has no effect."""
-    if timed and "word" in granularities:
-        return "word_timestamps" in options.model_fields_set and not options.word_timestamps
-    # Words that nobody sees still help to judge what may be invented.
-    judged = options.hallucination_silence_threshold is not None
-    return options.word_timestamps and not timed and not judged
+    Also returns whether `word_timestamps` was sent in vain.
+    """
+    if not timed:
+        # Words that nobody sees still help to judge what may be invented.
+        is_judged = options.hallucination_silence_threshold is not None
+        return options, granularities, options.word_timestamps and not is_judged
+    if "word" in granularities:
+        declined = "word_timestamps" in options.model_fields_set and not options.word_timestamps
+        return options.model_copy(update={"word_timestamps": True}), granularities, declined
+    if options.word_timestamps:
+        granularities = [*(granularities or ["segment"]), "word"]
+    return options, granularities, False
 
 
 def _says(fields: Fields, name: str) -> bool:

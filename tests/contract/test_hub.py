@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import requests
-from house import DATA
-from model_hub import COMMIT, MICRO, Hub, cached_files, model_hub
+from house import DATA, MICRO
+from model_hub import COMMIT, Hub, cached_files, model_hub
 from processes import PATIENCE, Service, free_port, service, until
 from worker.hub import LEFT_AFTER_SECONDS
 

@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import ROOT
+from house import MICRO
 from worker.audio import Cage
 from worker.decoding.station import Station
 from worker.models import Models
 from worker.settings import Settings
 from worker.transcribe import Transcriber
-
-MICRO = ROOT / "whisper-service" / "models" / "micro"
 
 
 @pytest.fixture(scope="session")

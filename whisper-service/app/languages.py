@@ -136,56 +136,14 @@ _SPELLINGS: dict[str, str] = {
     "cmn": "zh",
     "fil": "tl",
 }
+
 # Further codes of ISO 639, as containers have them on their tracks, and those of the commonest of several languages.
-_FURTHER = [
-    "alb",
-    "sq",
-    "arb",
-    "ar",
-    "arm",
-    "hy",
-    "baq",
-    "eu",
-    "bur",
-    "my",
-    "chi",
-    "zh",
-    "cze",
-    "cs",
-    "dut",
-    "nl",
-    "fre",
-    "fr",
-    "geo",
-    "ka",
-    "ger",
-    "de",
-    "gre",
-    "el",
-    "ice",
-    "is",
-    "mac",
-    "mk",
-    "mao",
-    "mi",
-    "may",
-    "ms",
-    "nob",
-    "no",
-    "per",
-    "fa",
-    "rum",
-    "ro",
-    "slo",
-    "sk",
-    "swh",
-    "sw",
-    "tib",
-    "bo",
-    "wel",
-    "cy",
-]
-_SPELLINGS |= dict(zip(_FURTHER[::2], _FURTHER[1::2], strict=True))
+_FURTHER = """
+alb sq arb ar arm hy baq eu bur my chi zh cze cs dut nl fre fr geo ka ger de gre el ice is mac mk
+mao mi may ms nob no per fa rum ro slo sk swh sw tib bo wel cy
+"""
+_pairs = iter(_FURTHER.split())
+_SPELLINGS |= dict(zip(_pairs, _pairs, strict=True))
 
 for _row in _TABLE.strip().splitlines():
     _code, _iso3, _name = _row.split(" ", 2)

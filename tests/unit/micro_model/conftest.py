@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from house import ROOT
+from house import MICRO
 
 
 @pytest.fixture(scope="session")
 def micro() -> Path:
     """The folder of the shipped model, whose weights are int8."""
-    return ROOT / "whisper-service" / "models" / "micro"
+    return MICRO

@@ -6,7 +6,7 @@ import zlib
 from contextlib import nullcontext
 
 import pytest
-from house import ROOT
+from house import MICRO
 from hypothesis import given
 from hypothesis import strategies as st
 from worker.decoding.attempt import Alignment, Outcome, Thresholds
@@ -33,7 +33,6 @@ from worker.errors import InvalidRequest
 from worker.settings import Settings
 from worker.wire import Options
 
-MICRO = ROOT / "whisper-service" / "models" / "micro"
 BEGIN = 50_364
 """The token of 0.00 s."""
 EOT = 50_257
@@ -387,10 +386,9 @@ def test_one_window_is_decoded_in_the_language_that_the_request_would_take(
 
 
 def english_only(**options: object) -> Plan:
-    micro = ROOT / "whisper-service" / "models" / "micro"
     wanted = Options.model_validate(options)
     return make_plan(
-        wanted, Settings(whisper_models=["micro.en"]), Vocabulary(micro, multilingual=False), "cpu"
+        wanted, Settings(whisper_models=["micro.en"]), Vocabulary(MICRO, multilingual=False), "cpu"
     )
 
 

@@ -11,15 +11,13 @@ from typing import Any
 import ctranslate2
 import numpy as np
 import pytest
-from house import ROOT
+from house import MICRO
 from worker import engine as module
 from worker.engine import Engine, EngineError, OutOfMemory, _view
 from worker.machine import usable_devices
 from worker.model_config import with_own_config
 from worker.settings import Settings
 from worker.shape import Shape, read_shape
-
-MICRO = ROOT / "whisper-service" / "models" / "micro"
 
 
 def test_the_error_that_a_lack_of_memory_leaves_behind_meets_no_other_window() -> None:

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import ROOT
+from house import MICRO
 from huggingface_hub.errors import LocalEntryNotFoundError
 from processes import printed_by
 from worker import hub
 
-MICRO = ROOT / "whisper-service" / "models" / "micro"
 ALIASES = {
     "ours": "org/model",
     "pinned": "org/model@v1",

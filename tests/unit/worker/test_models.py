@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import ROOT
+from house import MICRO
 from worker import models as module
 from worker.decoding.station import Station
 from worker.errors import ModelPending, ModelUnavailable
 from worker.hub import HubFailed, ModelUnobtainable
 from worker.models import Models
 from worker.settings import Settings
-
-MICRO = ROOT / "whisper-service" / "models" / "micro"
 
 
 class Warm:

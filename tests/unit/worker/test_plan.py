@@ -1,7 +1,7 @@
 """What a request's options become: how long its windows are encoded, and what its search is told."""
 
 import pytest
-from house import ROOT
+from house import MICRO
 from worker.decoding.plan import Plan, make_plan, vad_options
 from worker.decoding.vocabulary import Vocabulary
 from worker.errors import InvalidRequest
@@ -12,7 +12,7 @@ from worker.wire import Options, VadParameters
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
     """The tokens of the shipped model."""
-    return Vocabulary(ROOT / "whisper-service" / "models" / "micro", multilingual=True)
+    return Vocabulary(MICRO, multilingual=True)
 
 
 def plan(vocabulary: Vocabulary, *, served: bool = False, asked: bool | None = None) -> Plan:

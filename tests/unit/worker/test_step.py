@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from house import ROOT
+from house import MICRO
 from worker.decoding.attempt import Attempt, Outcome, Recipe
 from worker.decoding.step import Step
 from worker.decoding.vocabulary import Vocabulary
@@ -23,7 +23,7 @@ A = 65
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
     """The tokens of the shipped model."""
-    return Vocabulary(ROOT / "whisper-service" / "models" / "micro", multilingual=True)
+    return Vocabulary(MICRO, multilingual=True)
 
 
 @dataclass

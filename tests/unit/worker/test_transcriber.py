@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from house import ROOT
+from house import MICRO
 from starlette.requests import Request
 from worker import uploads
 from worker.decoding.vocabulary import Vocabulary
@@ -19,8 +19,6 @@ from worker.transcribe import Transcriber
 from worker.transcribe import transcriber as module
 from worker.uploads import Upload
 from worker.wire import Options, collect_language
-
-MICRO = ROOT / "whisper-service" / "models" / "micro"
 
 
 class Reading:

@@ -142,9 +142,10 @@ def split_at_silence(
 
     for one in said:
         words = timeline.words(one.draft.words or [])
-        start, end = timeline.segment(one.draft.start, one.draft.end)
         if words:
             start, end = words[0].start, words[-1].end
+        else:
+            start, end = timeline.segment(one.draft.start, one.draft.end)
         draft = replace(one.draft, start=start, end=end, words=words)
         parts = list(split_draft(draft, is_border, vocabulary.timestamp_begin))
         for part in parts:
@@ -155,7 +156,7 @@ def split_at_silence(
 def wire_segment(
     said: Said, *, number: int, timeline: Timeline, plan: Plan, vocabulary: Vocabulary
 ) -> Segment:
-    """One segment of the answer, which is in seconds of the file already."""
+    """One segment of the answer, of what `split_at_silence` has put into seconds of the file."""
     draft, outcome = said.draft, said.outcome
     words = _words(draft.words or [])
     start, end = (words[0].start, words[-1].end) if words else (draft.start, draft.end)

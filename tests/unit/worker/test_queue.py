@@ -277,7 +277,22 @@ def test_a_message_of_two_windows_waits_for_no_more_of_a_file_than_a_clip_does()
     for _ in range(2):
         queue.take(0.0, 4)
     push(queue, message, *clips("message", 2, 20.0))
-    assert order(queue, size=4)[:2] == [["message0"], ["file2", "message1"]]
+    assert order(queue, size=4)[:2] == [["message0"], ["file3", "message1"]]
+
+
+def test_a_request_that_has_nothing_to_do_leaves_others_their_whole_batches() -> None:
+    """It reads through an hour of silence, or its client takes long to read."""
+    queue = FairQueue[Clip](fills_up=False)
+    idle = queue.open("a", "interactive")
+    file = queue.open("b", "interactive")
+    push(queue, file, *clips("file", 20, 30.0))
+    assert [len(queue.take(0.0, 4)) for _ in range(3)] == [1, 2, 4]
+    push(queue, idle, Clip("awake", 30.0))
+    [awake] = queue.take(0.0, 4)
+    assert awake.place is idle
+    assert len(queue.take(0.0, 4)) == 1, "its window runs"
+    queue.has_run(awake)
+    assert len(queue.take(0.0, 4)) == 4
 
 
 def test_where_a_file_begins_the_batch_a_clip_may_join_but_no_more_of_other_files() -> None:

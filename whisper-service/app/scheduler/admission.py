@@ -181,8 +181,8 @@ class Bounds:
         if arrival.deadline is not None:
             alone = arrival.age
             if lanes or speed.is_current(now):
-                alone += arrival.share * speed.predicted_alone(
-                    arrival.seconds, in_turn=arrival.in_turn
+                alone += speed.predicted_alone(
+                    arrival.seconds, in_turn=arrival.in_turn, share=arrival.share
                 )
             end = seconds_before(arrival, rivals, speed, now) + alone
             if end > arrival.deadline:

@@ -22,14 +22,17 @@ class Lane(Closing, Generic[J, R]):
         self.place = place
         self.share = share
         """Of a full window, what each of its windows takes."""
-        self.running: set[Entry[J]] = set()
-        """Windows in flight."""
         self._coming_seconds = expected
         self.started = False
         self.queue_seconds = 0.0
         """From the first window handed in until the first that started."""
         self.inference_seconds = 0.0
         """This request's share of the steps that its windows took part in."""
+
+    @property
+    def running(self) -> set[Entry[J]]:
+        """Windows in flight."""
+        return self.place.running
 
     @property
     def remaining_seconds(self) -> float:
@@ -48,19 +51,21 @@ class Lane(Closing, Generic[J, R]):
 
     @property
     def is_stalled(self) -> bool:
-        """Whether a step has hung for long, its own or one that it may wait for."""
-        return self._scheduler.watchdog.stalled_steps > 0
+        """Whether a step with a window of its own has hung for long, or all that it may wait for."""
+        stalled = self._scheduler.watchdog.stalled
+        is_own = any(entry.job.description in stalled for entry in list(self.running))
+        return is_own or self._scheduler.is_stalled
 
     @property
     def look_ahead(self) -> int:
-        """How many windows are worth preparing: what the next batch may take, and at least 2.
+        """How many windows are worth having in flight and ready: those that run and the next batch, and at least 2.
 
         Where others of its class or of a higher one have windows too, all together prepare twice as many, so
         that the memory of many long files is not a multiple of one's.
         """
-        most = self._scheduler.max_batch_size * self._scheduler.workers + 1
+        most = self._scheduler.max_batch_size * (self._scheduler.workers + 1)
         share = 2 * most // max(1, self._scheduler.busy_lanes(self.place.rank))
-        return min(most, max(2, min(share, 1 << min(self.place.batches, 16))))
+        return max(2, min(most, share, 3 << min(self.place.batches, 16)))
 
     def submit(self, job: J, *, urgent: bool = False) -> "Future[R]":
         """Queue a window; `urgent` puts a further attempt in front of the request's other windows.

@@ -60,9 +60,9 @@ class Scheduler(Generic[J, R]):
         """`prove` raises where no step could succeed, whatever window it is given; `fills_up` see FairQueue."""
         self._tell = functools.partial(tell, list(hooks))
         self.workers = workers
-        self.speed = Speed(workers)
-        self.watchdog = Watchdog(self._tell, clock)
         self._limit = BatchLimit(max_batch_size)
+        self.speed = Speed(workers, lambda: self.max_batch_size)
+        self.watchdog = Watchdog(self._tell, clock)
         self._executor: Executor[J, R] = Executor(
             step,
             prove=prove,
@@ -114,6 +114,11 @@ class Scheduler(Generic[J, R]):
         return not (self._died or self._executor.is_broken)
 
     @property
+    def is_stalled(self) -> bool:
+        """Whether no worker thread gets on any more."""
+        return self.watchdog.stalled_steps >= self.workers
+
+    @property
     def max_batch_size(self) -> int:
         """Windows that fit into a batch, as far as is known."""
         return self._limit.size
@@ -121,10 +126,7 @@ class Scheduler(Generic[J, R]):
     def busy_lanes(self, rank: int) -> int:
         """Requests of a class, or of a higher one, that have windows in the queue or in flight."""
         with self._lock:
-            return sum(
-                lane.place.rank <= rank and bool(lane.place.entries or lane.running)
-                for lane in self._lanes.values()
-            )
+            return self._queue.busy(rank)
 
     # --- admission ------------------------------------------------------------------------------
 
@@ -186,7 +188,7 @@ class Scheduler(Generic[J, R]):
 
     def _refusal(self, arrival: Arrival) -> tuple[ServiceError, RefusalReport] | None:
         rivals = self._rivals
-        is_stuck = self._died or self.watchdog.stalled_steps >= self.workers
+        is_stuck = self._died or self.is_stalled
         if is_stuck or self._closing:
             load = Load.of(rivals.lanes)
             error = _stopping() if self._closing else Overloaded("The model has stopped working")
@@ -239,7 +241,6 @@ class Scheduler(Generic[J, R]):
                     self._in_flight.update(entry.future for entry in batch)
                     for entry in batch:
                         lane = self._lanes[entry.place.number]
-                        lane.running.add(entry)
                         if not lane.started:
                             lane.started = True
                             lane.queue_seconds = self._clock() - entry.queued_at
@@ -270,8 +271,7 @@ class Scheduler(Generic[J, R]):
             if entry.future not in self._in_flight:
                 return  # failed already, since another thread died
             self._in_flight.discard(entry.future)
-            if (lane := self._lanes.get(entry.place.number)) is not None:
-                lane.running.discard(entry)
+            self._queue.has_run(entry)
         if isinstance(outcome, Exception):
             entry.future.set_exception(outcome)
         else:

@@ -22,7 +22,7 @@ RANKS: dict[str, int] = {"live": 0, "interactive": 1, "bulk": 2}
 AHEAD_SECONDS = 30.0
 """A window. Audio by which a request may be ahead of its tenant's others, because it fits batches of other
 tenants; and how far behind the clock one may stand that had none waiting."""
-NOBODY = (len(RANKS), False)
+BOUNDLESS_PATIENCE = (len(RANKS), False)
 """More patience than anybody has."""
 AGEING_SECONDS = 30.0
 """A class that has waited this long for a window counts as one higher, and so on, so that none starves."""
@@ -41,7 +41,7 @@ class Job(Protocol):
 
     @property
     def weight(self) -> int:
-        """How many usual windows take as much memory; equal for equal keys."""
+        """How many usual windows take as much of a batch; equal for equal keys."""
 
     @property
     def share(self) -> float:
@@ -87,6 +87,13 @@ class Place(Generic[J]):
     batches: int = 0
     waiting_since: float = 0.0
     entries: deque[Entry[J]] = field(default_factory=deque)
+    running: set[Entry[J]] = field(default_factory=set)
+    """Windows in flight."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has windows that wait or run; else it reads its file, makes text, or waits for its client."""
+        return bool(self.entries or self.running)
 
     @property
     def account(self) -> tuple[str, int]:
@@ -136,8 +143,6 @@ class FairQueue(Generic[J]):
         first window no file that has been served before; and beside others a request has one window in a batch.
         """
         self._fills_up = fills_up
-        self._open = dict.fromkeys(RANKS.values(), 0)
-        """Requests in each class."""
         self._accounts: dict[tuple[str, int], Account[J]] = {}
         self._clocks = dict.fromkeys(RANKS.values(), 0.0)
         self._numbers = itertools.count()
@@ -147,7 +152,6 @@ class FairQueue(Generic[J]):
         place: Place[J] = Place(tenant, RANKS[priority], next(self._numbers))
         account = self._accounts.setdefault(place.account, Account(self._clocks[place.rank]))
         account.places.add(place)
-        self._open[place.rank] += 1
         return place
 
     def close(self, place: Place[J]) -> list[Entry[J]]:
@@ -156,8 +160,7 @@ class FairQueue(Generic[J]):
         place.entries.clear()
         account = self._accounts[place.account]
         account.places.discard(place)
-        self._open[place.rank] -= 1
-        if not account.places:  # nothing is lost: whoever comes back starts at the clock anyway
+        if not account.places:  # a tenant that comes back starts at the class' clock anyway
             del self._accounts[place.account]
         return dropped
 
@@ -183,17 +186,26 @@ class FairQueue(Generic[J]):
         first, second ... batch. Windows whose future was cancelled are dropped on the way.
         """
         batch: list[Entry[J]] = []
-        most, patience = 1, NOBODY
+        most, patience = 1, BOUNDLESS_PATIENCE
         while len(batch) < most and (entry := self._next(batch, patience, now)) is not None:
             entry.place.entries.remove(entry)
             if entry.future.set_running_or_notify_cancel():
                 most = max(1, max_batch_size // entry.job.weight)
                 patience = min(patience, entry.place.patience)
                 self._charge(entry, now, is_turn=not batch)
+                entry.place.running.add(entry)
                 batch.append(entry)
         for place in {entry.place.number: entry.place for entry in batch}.values():
             place.batches += 1
         return batch
+
+    def has_run(self, entry: Entry[J]) -> None:
+        """Tell that a window's step has ended."""
+        entry.place.running.discard(entry)
+
+    def busy(self, rank: int) -> int:
+        """How many requests of a class, or of a higher one, have windows that wait or run."""
+        return sum(place.rank <= rank and place.is_busy for place in self._places())
 
     def _next(
         self, batch: list[Entry[J]], patience: tuple[int, bool], now: float
@@ -235,8 +247,8 @@ class FairQueue(Generic[J]):
 
     def _most_of(self, place: Place[J]) -> int:
         """Windows of one request in a batch."""
-        rivals = sum(count for rank, count in self._open.items() if rank <= place.rank) - 1
-        return 1 if rivals and not self._fills_up else 1 << min(place.batches, 16)
+        has_rivals = self.busy(place.rank) > 1
+        return 1 if has_rivals and not self._fills_up else 1 << min(place.batches, 16)
 
     def _charge(self, entry: Entry[J], now: float, *, is_turn: bool) -> None:
         place, cost = entry.place, entry.job.audio_seconds

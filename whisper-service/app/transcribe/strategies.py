@@ -1,12 +1,12 @@
 """How a file is worked through: windows in parallel or one after the other, or the whole file.
 
-Each way yields `Done`: segments in the order of the file, and how far the work is. `_parallel` keeps as many
-windows in the queue as the next batch may take; memory does not grow with the file's length.
+Each way yields `Done`: segments in the order of the file, and how far the work is. `_parallel` keeps
+the next batch ready while one runs; memory does not grow with the file's length.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -103,16 +103,15 @@ class Work:
         is_first, is_over = True, False
         broken: Exception | None = None
         while True:
-            if reading is None and not is_over and len(pending) < self.lane.look_ahead:
+            unfinished = {task for task in pending if not task.done()}
+            if reading is None and not is_over and self._is_worth_reading(unfinished, pending):
                 reading = self._own(asyncio.ensure_future(next_or_none(coming)))
             if reading is None and not pending:
                 if broken is not None:
                     raise broken
                 return
             waiting: set[asyncio.Task[Any]] = {task for task in (reading,) if task is not None}
-            await asyncio.wait(
-                waiting | set(list(pending)[:1]), return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(waiting | unfinished, return_when=asyncio.FIRST_COMPLETED)
             if reading is not None and reading.done():
                 if (broken := _failure(reading)) is not None:
                     is_over = True  # what came before is still told
@@ -125,6 +124,11 @@ class Work:
                 reading = None
             while pending and pending[0].done():
                 yield pending.popleft().result()
+
+    def _is_worth_reading(self, unfinished: Collection[Any], pending: Collection[Any]) -> bool:
+        """Whether another window should be ready; those that only wait for one before them keep nobody busy."""
+        look_ahead = self.lane.look_ahead
+        return len(unfinished) < look_ahead and len(pending) < 2 * look_ahead
 
     def _own(self, task: "asyncio.Task[Any]") -> "asyncio.Task[Any]":
         self._tasks.add(task)

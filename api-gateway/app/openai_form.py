@@ -131,7 +131,7 @@ class OpenAIForm:
         granularities = _parsed_list(fields, "timestamp_granularities", list[Granularity])
         logprobs = bool(_parsed_list(fields, "include", list[Literal["logprobs"]]))
         progress = _parsed(fields, "progress", bool, False)
-        style = _style(fields)
+        style = read_style({name: fields.text(name) for name in SubtitleStyle.model_fields})
         timed = stream or response_format == "verbose_json"
         in_vain = {
             "timestamp_granularities": granularities and not timed,
@@ -249,13 +249,24 @@ def _outdone(fields: Fields, options: Options) -> dict[str, Any]:
     is_tuned = isinstance(strategy, dict) and strategy.keys() - {"type"}
     has_no_vad, vad_parameters = options.vad_filter is False, fields.mapping("vad_parameters")
     is_outdone = has_no_vad or (is_tuned and vad_parameters)
+    usual = Options()
+    has_language = options.named_language is not None and not options.multilingual
+    is_sampled = bool(options.temperature)
     return {
         "initial_prompt": _says(fields, "prompt") and fields.text("initial_prompt"),
         "keywords": _says(fields, "hotwords") and fields.texts("keywords"),
         "chunking_strategy": strategy is not None and is_outdone,
-        "languages": options.language and options.languages and not options.multilingual,
-        "on_other_language": options.on_other_language != Options().on_other_language
-        and not options.languages,
+        "languages": has_language and options.languages,
+        "on_other_language": options.on_other_language != usual.on_other_language
+        and (has_language or not options.languages),
+        **{
+            name: has_language and getattr(options, name) != getattr(usual, name)
+            for name in ("language_detection_segments", "language_detection_threshold")
+        },
+        "prompt_reset_on_temperature": options.condition_on_previous_text is False
+        and options.prompt_reset_on_temperature != usual.prompt_reset_on_temperature,
+        "beam_size": is_sampled and options.beam_size,
+        "patience": is_sampled and options.patience != usual.patience,
         "vad_parameters": has_no_vad and vad_parameters,
     }
 
@@ -273,15 +284,6 @@ def _server_vad(fields: Fields) -> ServerVad | None:
         case given:
             # OpenAI asks for the type, yet there is no other one, and async-openai (Rust) sends none.
             return _validated(ServerVad, {"type": "server_vad"} | given, name)
-
-
-def _style(fields: Fields) -> SubtitleStyle:
-    given = {name: fields.text(name) for name in SubtitleStyle.model_fields}
-    given = {name: value for name, value in given.items() if value is not None}
-    if "max_line_count" in given and not given.keys() & {"max_line_width", "max_words_per_line"}:
-        message = "max_line_count needs max_line_width or max_words_per_line"
-        raise MissingField(message, param="max_line_count")
-    return read_style(given)
 
 
 def _check_speakers(fields: Fields) -> list[str]:

@@ -25,12 +25,15 @@ from .languages import language_code
 Language = Annotated[str, AfterValidator(language_code)]
 
 
-def _unless_detected(value: Any) -> Any:
-    """None for `auto`, the word of whisper.cpp and others for a language that is to be detected."""
-    return None if isinstance(value, str) and value.strip().lower() == "auto" else value
+AUTO = "auto"
+"""The word of whisper.cpp and others for a language that is to be detected."""
 
 
-DetectableLanguage = Annotated[Language | None, BeforeValidator(_unless_detected)]
+def _language_or_auto(value: str) -> str:
+    return AUTO if value.strip().lower() == AUTO else language_code(value)
+
+
+LanguageOrAuto = Annotated[str, AfterValidator(_language_or_auto)]
 
 MAX_KEYS = 100
 """Of an object in a form field."""
@@ -74,7 +77,7 @@ class VadParameters(BaseModel):
     min_speech_duration_ms: int = Field(0, ge=0, le=60_000)
     """Shorter speech is dropped."""
     max_speech_duration_s: float | None = Field(None, ge=1, le=30)
-    """Longer speech is split at its last short silence; unset never splits."""
+    """Windows hold at most so many seconds of speech, and end in a pause where there is one; unset means 30."""
     min_silence_duration_ms: int = Field(2000, ge=0, le=60_000)
     """Silence that ends a stretch of speech."""
     speech_pad_ms: int = Field(400, ge=0, le=5_000)
@@ -99,8 +102,8 @@ class Options(BaseModel):
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    language: DetectableLanguage = None
-    """Language spoken; unset, or `auto`, means that it is detected."""
+    language: LanguageOrAuto | None = None
+    """Language spoken; `auto` detects it, and so does unset where the worker has no `WHISPER_LANGUAGE`."""
     task: Literal["transcribe", "translate"] = "transcribe"
     """`translate` gives English text."""
     prompt: str | None = Field(None, max_length=100_000)
@@ -172,6 +175,11 @@ class Options(BaseModel):
     priority: Literal["live", "interactive", "bulk"] = "interactive"
     """Class in the queue, as the worker's caller tells it; no client may."""
 
+    @property
+    def named_language(self) -> str | None:
+        """The language that the request names; None where it names none, or asks for detection."""
+        return None if self.language == AUTO else self.language
+
 
 DETECTION_OPTIONS = frozenset(
     {
@@ -187,7 +195,9 @@ DETECTION_OPTIONS = frozenset(
 def refuse_text_options(options: Options) -> None:
     """Raise InvalidRequest for an option that means nothing where only the language is asked for."""
     for name, field in Options.model_fields.items():
-        if name not in DETECTION_OPTIONS and getattr(options, name) != field.default:
+        is_auto = name == "language" and options.language == AUTO
+        is_unset = getattr(options, name) == field.default or is_auto
+        if name not in DETECTION_OPTIONS and not is_unset:
             message = f"'{name}' means nothing where only the language is asked for"
             raise InvalidRequest(message, param=name)
 

@@ -231,7 +231,6 @@ def test_a_text_that_cannot_end_fills_its_room_and_is_cut_off(
     attempt = Attempt(
         recipe=Recipe(
             "decode",
-            3000,
             prompt.index(START[0]),
             timestamps=timestamps,
             beam_size=1,

@@ -278,7 +278,7 @@ def test_words_of_a_scrap_have_times_however_short_it_is(station: Station, frame
     """What is left of a file may be 10 ms, which is less than one frame of the alignment."""
     vocabulary = station.vocabulary
     asked = Attempt(
-        recipe=Recipe("align", 3000),
+        recipe=Recipe("align"),
         mel=log_mel(np.zeros(160, np.float32), 80),
         prompt=(),
         start=tuple(vocabulary.start("en", "transcribe")),

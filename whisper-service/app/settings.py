@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .setting_types import LogLevel, Names, Secret, UploadLimit
-from .wire import DetectableLanguage
+from .wire import LanguageOrAuto
 
 
 class Settings(BaseSettings):
@@ -61,12 +61,12 @@ class Settings(BaseSettings):
     """Beam size of requests that name none."""
     whisper_vad_filter: bool = True
     """Skip what is not speech, unless a request says otherwise."""
-    whisper_language: DetectableLanguage = None
-    """Language of requests that name none; unset, and for a model that does not know it, it is detected."""
+    whisper_language: LanguageOrAuto | None = None
+    """Language of requests that name none; detected where unset, or where the model does not know it."""
     whisper_cpu_threads: NonNegativeInt = 0
     """Threads that compute one batch on a CPU; 0 shares out what the container may use."""
     whisper_workers: NonNegativeInt = 0
-    """Batches computed at the same time; 0 chooses: on CUDA one; on a CPU one for every 8 processors, at least two (one on a single processor), one more where that divides the processors evenly, or processors / WHISPER_CPU_THREADS where that is set."""
+    """Batches computed at the same time; 0 chooses, and the log says what ("2 x 4 threads")."""
     whisper_max_batch_size: NonNegativeInt = 0
     """Windows decoded together at most; 0 takes what suits device, model and memory (at most 4 on a CPU, 8 or 16 on CUDA)."""
     whisper_adaptive_window: bool = False

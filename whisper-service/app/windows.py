@@ -17,12 +17,12 @@ from .vad import FRAME, Span, SpeechProbabilities, SpeechSpans, VadOptions
 
 LONGEST = 30 * SAMPLE_RATE
 """Samples in the longest window: what Whisper was trained on."""
-FULL_ENOUGH = 20 * SAMPLE_RATE
-"""From here on a window may end at the longest pause that is left. Fuller windows are a tenth fewer, and no more accurate."""
-LEAST = 10 * SAMPLE_RATE
-"""Shortest window that is cut off before speech is cut in two."""
-TAIL = 5 * SAMPLE_RATE
-"""Look-ahead beyond a window, so that the last one of a file is not a scrap."""
+FULL_ENOUGH = 2 / 3
+"""Of the longest: from here on a window may end at the longest pause that is left. Fuller windows are a tenth fewer, and no more accurate."""
+LEAST = 1 / 3
+"""Of the longest: shortest window that is cut off before speech is cut in two."""
+TAIL = 1 / 6
+"""Of the longest: look-ahead beyond a window, so that the last one of a file is not a scrap."""
 LONGEST_GAP = 10 * SAMPLE_RATE
 """Longest silence that may be left out inside a window; behind a longer one a new window begins."""
 PAUSE_MS = 160
@@ -104,6 +104,10 @@ class WindowCutter:
     """Windows of one file, from blocks of samples and the speech probabilities of their frames."""
 
     def __init__(self, options: VadOptions) -> None:
+        self._longest = int(min(LONGEST, options.max_speech_duration_s * SAMPLE_RATE))
+        self._enough, self._least, self._tail = (
+            int(self._longest * share) for share in (FULL_ENOUGH, LEAST, TAIL)
+        )
         self.received = 0
         """Samples taken so far."""
         self._kept = _Track(options)
@@ -141,6 +145,7 @@ class WindowCutter:
         self._speech.push(probabilities)
 
     def _windows(self, settled: int, *, is_end: bool) -> Iterator[Window]:
+        longest, tail = self._longest, self._tail
         while True:
             kept = self._kept.until(settled)
             pieces = _before_gap(kept)
@@ -150,18 +155,18 @@ class WindowCutter:
                 or len(pieces) < len(kept)
                 or (bool(pieces) and settled - pieces[-1].end > LONGEST_GAP)
             )
-            if not pieces or (not is_complete and total <= LONGEST + TAIL):
+            if not pieces or (not is_complete and total <= longest + tail):
                 return
             speech = self._speech.until(settled)
-            if is_complete and total <= LONGEST:
+            if is_complete and total <= longest:
                 end = pieces[-1].end
-            elif is_complete and total <= LONGEST + TAIL:
-                end = _position(pieces, LONGEST)
+            elif is_complete and total <= longest + tail:
+                end = _position(pieces, longest)
                 if _before(speech, pieces[-1].end) != _before(speech, end):
-                    bounds = total - LONGEST, total // 2, total - TAIL
+                    bounds = total - longest, total // 2, total - tail
                     end = _cut(pieces, speech, self._levels, *bounds)
             else:
-                end = _cut(pieces, speech, self._levels, LEAST, FULL_ENOUGH, LONGEST)
+                end = _cut(pieces, speech, self._levels, self._least, self._enough, longest)
             if said := _before(speech, end):  # a pause that is as long as a window says nothing
                 yield self._window(_before(pieces, end), said)
             self._kept.forget(end)

@@ -8,15 +8,12 @@ import math
 from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
-from ..errors import error_object
 from ..languages import LANGUAGES
 from ..wire import (
-    Failed,
     ModelInfo,
     Progress,
     Segment,
     Started,
-    TokenLogprob,
     Transcript,
     Word,
     joined,
@@ -76,8 +73,7 @@ def model_object(name: str, info: ModelInfo, *, created: int) -> dict[str, Any]:
 
 def token_logprobs(segments: Iterable[Segment]) -> list[dict[str, Any]]:
     """The tokens of the text with their bytes and log-probabilities, as one flat list."""
-    tokens: list[TokenLogprob] = [t for segment in segments for t in segment.logprobs or []]
-    return [token.model_dump() for token in tokens]
+    return [token.model_dump() for segment in segments for token in segment.logprobs or []]
 
 
 def delta_event(segment: Segment, *, logprobs: bool) -> dict[str, Any]:
@@ -121,11 +117,6 @@ def progress_event(event: Started | Progress) -> dict[str, Any]:
             }
         case Progress():
             return {**event.model_dump(), "type": "transcript.progress"}
-
-
-def failed_event(failed: Failed) -> dict[str, Any]:
-    """An error after the first byte: nested under `error`, else the SDKs take it for an event."""
-    return {"error": error_object(failed.error)}
 
 
 def _said(transcript: Transcript, *, logprobs: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, MissingField
 from ..wire import Options, refused, stripped
 
 MOST_HIGHLIGHTED = 1000
@@ -42,21 +42,21 @@ class SubtitleStyle(BaseModel):
             )
         return highlight
 
-    @field_validator("max_line_count")
-    @classmethod
-    def _count_needs_a_line(cls, count: int | None, info: ValidationInfo) -> int | None:
-        if count and not (info.data.get("max_line_width") or info.data.get("max_words_per_line")):
-            raise ValueError("needs max_line_width or max_words_per_line")
-        return count
-
 
 def read_style(fields: Mapping[str, Any]) -> SubtitleStyle:
-    """Check the fields of a form; empty ones are unset. Raises InvalidRequest that names the field."""
-    given = {k: v for k, v in stripped(fields).items() if v != ""}
+    """Check the fields of a form; None and empty ones are unset.
+
+    Raises InvalidRequest that names the field, and MissingField for a width, which may still follow.
+    """
+    given = {k: v for k, v in stripped(fields).items() if v not in ("", None)}
     try:
-        return SubtitleStyle.model_validate(given)
+        style = SubtitleStyle.model_validate(given)
     except ValidationError as exc:
         raise refused(exc.errors()[0]) from exc
+    if style.max_line_count and not (style.max_line_width or style.max_words_per_line):
+        message = "max_line_count needs max_line_width or max_words_per_line"
+        raise MissingField(message, param="max_line_count")
+    return style
 
 
 def with_words(options: Options, style: SubtitleStyle) -> Options:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from html import escape
 
 from ..sentence_ends import ends_sentence
-from ..wire import Segment, Word
+from ..wire import Segment, Transcript, Word
 from .style import SubtitleStyle
 from .whole_words import whole_words
 
@@ -51,11 +51,12 @@ def vtt(segments: Iterable[Segment], style: SubtitleStyle, duration: float = 0.0
     )
 
 
-WRITERS: dict[str, Callable[[Iterable[Segment], SubtitleStyle, float], str]] = {
-    "srt": srt,
-    "vtt": vtt,
+WRITERS: dict[str, Callable[[Transcript, SubtitleStyle], str]] = {
+    "text": lambda transcript, _: f"{transcript.text}\n",
+    "srt": lambda transcript, style: srt(transcript.segments, style, transcript.duration),
+    "vtt": lambda transcript, style: vtt(transcript.segments, style, transcript.duration),
 }
-"""By response format."""
+"""Of the response formats that are plain text."""
 
 
 def cues(segments: Iterable[Segment], style: SubtitleStyle, duration: float = 0.0) -> list[Cue]:

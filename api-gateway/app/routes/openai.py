@@ -143,11 +143,8 @@ def _whole(asked: Asked, transcript: Transcript, headers: dict[str, str]) -> Res
                 transcript, task=asked.options.task, granularities=asked.granularities
             )
             return JSONResponse(shape, headers=headers)
-        case "text":
-            return PlainTextResponse(f"{transcript.text}\n", headers=headers)
-        case "srt" | "vtt" as name:
-            text = WRITERS[name](transcript.segments, asked.style, transcript.duration)
-            return PlainTextResponse(text, headers=headers)
+        case name:
+            return PlainTextResponse(WRITERS[name](transcript, asked.style), headers=headers)
 
 
 async def _server_sent(
@@ -173,11 +170,11 @@ async def _server_sent(
                     yield await asyncio.to_thread(_done, transcript, asked)
                     yield DONE
                 case Failed():
-                    note_failure(request.state.log, event.error)
-                    yield data(shapes.failed_event(event))
+                    raise event.error
             event = await anext(rest, None)
     except ServiceError as exc:
         note_failure(request.state.log, exc)
+        # Nested, else the SDKs take it for an event.
         yield data({"error": error_object(exc)})
 
 

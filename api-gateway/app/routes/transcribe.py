@@ -1,7 +1,7 @@
 """The documented route: one file in, its text out."""
 
 import asyncio
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from ..auth import require_key
 from ..deps import admit, check_task, resolve_model, settings_of, worker_of
 from ..edge import refuse_query, until_disconnect
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, MissingField
 from ..fields import OptionFields
 from ..formats.response_format import (
     RESPONSE_FORMATS,
@@ -59,8 +59,8 @@ class _Form(OptionFields):
         if name == "response_format":
             read_response_format(value)
         else:
-            # A width, without which a count of lines is wrong, may still follow.
-            read_style({"max_line_width": 1, **self._layout, name: value})
+            with suppress(MissingField):  # it may still follow
+                read_style({**self._layout, name: value})
         self._own[name] = value
 
     @property
@@ -86,11 +86,16 @@ class _Form(OptionFields):
         return with_words(options, style) if self.response_format in SUBTITLES else options
 
 
-@router.post("/transcribe/{model:path}", openapi_extra=UPLOAD, responses=TEXT_ANSWERS)
+@router.post(
+    "/transcribe/{model:path}",
+    response_model=Text,
+    openapi_extra=UPLOAD,
+    responses=TEXT_ANSWERS,
+)
 async def transcribe(
     request: Request,
     model: Annotated[str, Path(openapi_examples=MODEL_EXAMPLES)],
-) -> Text:
+) -> Response | Text:
     """Turn one uploaded file into text.
 
     With `response_format=verbose_json` the answer also has the duration, segments and, if asked
@@ -111,9 +116,9 @@ async def transcribe(
                 return await collect(events)
 
         transcript = await until_disconnect(request, answer(), after=upload.is_read)
-    request.state.log |= {"duration": transcript.duration}
+    request.state.log["duration"] = transcript.duration
     # Beside the event loop: hours of words take a third of a second.
-    return await asyncio.to_thread(_rendered, transcript, form)  # type: ignore[arg-type]
+    return await asyncio.to_thread(_rendered, transcript, form)
 
 
 def _rendered(transcript: Transcript, form: _Form) -> Response | Text:
@@ -122,8 +127,5 @@ def _rendered(transcript: Transcript, form: _Form) -> Response | Text:
             return Text(text=transcript.text, language=transcript.language)
         case "verbose_json":
             return JSONResponse(transcript.model_dump(mode="json"))
-        case "text":
-            return PlainTextResponse(f"{transcript.text}\n")
-        case "srt" | "vtt" as name:
-            text = WRITERS[name](transcript.segments, form.style(), transcript.duration)
-            return PlainTextResponse(text)
+        case name:
+            return PlainTextResponse(WRITERS[name](transcript, form.style()))

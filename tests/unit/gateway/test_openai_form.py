@@ -103,7 +103,9 @@ def test_every_option_that_is_a_list_may_be_sent_as_one() -> None:
 
 @pytest.mark.parametrize("value", ["auto", "AUTO", " auto\n", "null", " "])
 def test_a_language_may_be_left_to_be_detected_in_words(value: str) -> None:
-    assert read(("language", value)).options.language is None
+    options = read(("language", value)).options
+    assert options.named_language is None
+    assert options.language == (None if value.strip() in ("", "null") else "auto")
 
 
 def test_a_layout_that_asks_for_nothing_is_not_in_vain() -> None:
@@ -319,6 +321,24 @@ def test_the_initial_prompt_is_the_prompt() -> None:
         ([("on_other_language", "reject")], ["on_other_language"]),
         ([("vad_filter", "false"), ("vad_parameters[threshold]", "0.4")], ["vad_parameters"]),
         ([("language", "en"), ("languages[]", "de"), ("multilingual", "true")], []),
+        (
+            [("language", "en"), ("languages", "en,de"), ("on_other_language", "reject")],
+            ["languages", "on_other_language"],
+        ),
+        (
+            [("language", "en"), ("language_detection_segments", "5")],
+            ["language_detection_segments"],
+        ),
+        ([("language", "auto"), ("language_detection_segments", "5")], []),
+        (
+            [("condition_on_previous_text", "false"), ("prompt_reset_on_temperature", "0.9")],
+            ["prompt_reset_on_temperature"],
+        ),
+        (
+            [("temperature", "0.5"), ("beam_size", "2"), ("patience", "2")],
+            ["beam_size", "patience"],
+        ),
+        ([("temperature", "0"), ("beam_size", "2"), ("patience", "2")], []),
     ],
 )
 def test_what_has_no_effect_beside_another_field_is_named(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from gateway.errors import error_object
 from gateway.formats import openai as shapes
 from gateway.wire import Failed, Progress, Segment, Started, TokenLogprob, Transcript, Word
 
@@ -164,8 +165,11 @@ def test_progress_has_a_type_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("status", "kind"), [(500, "server_error"), (413, "invalid_request_error")]
 )
-def test_a_failure_is_nested_under_error(status: int, kind: str) -> None:
+def test_a_late_failure_has_the_type_of_its_status(status: int, kind: str) -> None:
     failed = Failed(status=status, code="c", message="m", param=None)
-    assert shapes.failed_event(failed) == {
-        "error": {"message": "m", "type": kind, "param": None, "code": "c"}
+    assert error_object(failed.error) == {
+        "message": "m",
+        "type": kind,
+        "param": None,
+        "code": "c",
     }

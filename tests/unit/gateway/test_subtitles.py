@@ -8,7 +8,8 @@ import unicodedata
 import pysubs2
 import pytest
 import webvtt
-from gateway.formats.style import SubtitleStyle
+from gateway.errors import MissingField
+from gateway.formats.style import SubtitleStyle, read_style
 from gateway.formats.subtitles import SHORTEST, cues, srt, vtt
 from gateway.wire import Segment, Transcript, Word
 from house import DATA
@@ -155,8 +156,8 @@ def test_no_cue_stays_over_a_long_pause() -> None:
 
 
 def test_a_line_count_without_anything_that_ends_a_line_is_refused() -> None:
-    with pytest.raises(ValidationError, match="needs max_line_width"):
-        SubtitleStyle(max_line_count=2)
+    with pytest.raises(MissingField, match="needs max_line_width"):
+        read_style({"max_line_count": "2"})
 
 
 @given(transcripts(), styles)

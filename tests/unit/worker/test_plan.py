@@ -201,3 +201,11 @@ def test_the_usual_language_is_none_for_a_model_that_does_not_know_it(
     assert make_plan(Options(language="en"), settings, vocabulary, "cpu").language == "en"
     with pytest.raises(InvalidRequest, match="does not know the language 'yue'"):
         make_plan(Options(language="yue"), settings, vocabulary, "cpu")
+
+
+def test_a_request_may_ask_for_detection_where_a_language_is_usual(vocabulary: Vocabulary) -> None:
+    settings = Settings(whisper_models=["micro"], whisper_language="de")
+    assert make_plan(Options(), settings, vocabulary, "cpu").language == "de"
+    assert make_plan(Options(language=" Auto"), settings, vocabulary, "cpu").language is None
+    none = Settings(whisper_models=["micro"], whisper_language="auto")
+    assert make_plan(Options(), none, vocabulary, "cpu").language is None

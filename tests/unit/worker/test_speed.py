@@ -78,8 +78,39 @@ def test_the_speed_follows_the_last_steps_and_is_shared_by_the_workers() -> None
     assert (speed.expected_step_seconds(4), speed.predicted_seconds(4)) == (None, 0.0)
     speed.observe(windows=4, seconds=8.0, now=0.0)
     speed.observe(windows=1, seconds=7.0, now=0.0)
-    assert speed.expected_step_seconds(4) == 12.0
-    assert speed.predicted_seconds(4) == 6.0
+    assert speed.expected_step_seconds(1) == 3.0
+    assert speed.expected_step_seconds(4) == pytest.approx(12.0, rel=0.15)
+    assert speed.predicted_seconds(4) == pytest.approx(6.0, rel=0.15)
+
+
+def test_what_a_step_costs_of_its_own_is_told_from_what_a_window_does() -> None:
+    """As on a GPU: a full batch takes little longer than one clip, and after many clips that is still known."""
+    speed = Speed(batch_size=lambda: 16)
+
+    def observe(windows: int, times: int) -> None:
+        for _ in range(times):
+            speed.observe(windows=windows, seconds=0.2 + 0.02 * windows, now=0.0)
+
+    observe(1, times=1)
+    assert speed.predicted_seconds(160) == pytest.approx(160 * 0.22), "nothing else is known yet"
+    for _ in range(3):
+        observe(16, times=10)
+        observe(1, times=10)
+    observe(1, times=100)
+    assert speed.expected_step_seconds(1) == pytest.approx(0.22, rel=0.02)
+    assert speed.expected_step_seconds(16) == pytest.approx(0.52, rel=0.15)
+    assert speed.predicted_seconds(160) == pytest.approx(10 * 0.52, rel=0.15)
+    assert speed.predicted_alone(4800.0) == pytest.approx(10 * 0.52, rel=0.15)
+    assert speed.predicted_alone(4800.0, in_turn=True) == pytest.approx(160 * 0.22, rel=0.02)
+
+
+def test_texts_of_other_lengths_do_not_make_a_windows_cost_a_steps() -> None:
+    """As on a CPU: a window with much text takes longer than one with little, each alone in its step."""
+    speed = Speed(batch_size=lambda: 4)
+    for n in range(100):
+        speed.observe(windows=1, seconds=(1.0, 2.0, 3.0)[n % 3], now=0.0)
+    assert speed.expected_step_seconds(1) == pytest.approx(2.0, rel=0.2)
+    assert speed.predicted_seconds(40) == pytest.approx(80.0, rel=0.25)
 
 
 def test_the_speed_is_not_learned_from_steps_that_are_only_a_part_of_a_windows_work() -> None:
@@ -154,22 +185,24 @@ def test_only_an_attempt_that_decodes_tells_how_long_a_window_takes(
     kind: Literal["detect", "decode", "align"], encoded: object, expected: bool
 ) -> None:
     mel = np.zeros((80, 3000), np.float32)
-    attempt = Attempt(Recipe(kind, 3000), mel, (), (), 3000, "a window", encoded=encoded)
+    attempt = Attempt(Recipe(kind), mel, (), (), 3000, "a window", encoded=encoded)
     assert attempt.is_whole is expected
 
 
 @pytest.mark.parametrize(
     ("recipe", "weight"),
     [
-        (Recipe("decode", 3000), 1),
-        (Recipe("decode", 3000, beam_size=1), 1),
-        (Recipe("decode", 3000, beam_size=20), 4),
-        (Recipe("decode", 3000, beam_size=20, temperature=0.2), 1),
-        (Recipe("decode", 3000, best_of=6, temperature=0.2), 2),
-        (Recipe("detect", 3000, beam_size=20), 1),
+        (Recipe("decode"), 1),
+        (Recipe("decode", beam_size=1), 1),
+        (Recipe("decode", beam_size=20), 4),
+        (Recipe("decode", beam_size=20, temperature=0.2), 1),
+        (Recipe("decode", best_of=6, temperature=0.2), 2),
+        (Recipe("decode", suppress_tokens=tuple(range(90))), 1),
+        (Recipe("decode", suppress_tokens=tuple(range(5000))), 17),
+        (Recipe("detect", beam_size=20), 1),
     ],
 )
-def test_a_window_weighs_by_the_texts_that_are_kept_of_it_at_once(
+def test_a_window_weighs_by_its_texts_and_by_the_tokens_that_are_suppressed(
     recipe: Recipe, weight: int
 ) -> None:
     mel = np.zeros((80, 3000), np.float32)

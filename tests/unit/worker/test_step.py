@@ -59,7 +59,7 @@ def attempt(
     told = (PREVIOUS, *[A] * previous) if previous else ()
     last = () if timestamps else (NO_TIMESTAMPS,)
     return Attempt(
-        recipe=Recipe("decode", frames, len(told), timestamps=timestamps, **recipe),
+        recipe=Recipe("decode", len(told), timestamps=timestamps, **recipe),
         mel=np.zeros((80, frames), np.float32),
         prompt=(*told, *START, *last),
         start=START,

@@ -1,5 +1,6 @@
 """Windows hold all speech exactly once, end at pauses, and are exact about where they come from."""
 
+import json
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -96,7 +97,7 @@ def test_speech_is_in_windows_exactly_once_in_order_and_untouched(
     pieces = [piece for window in windows for piece in window.pieces]
     assert all(before.end <= after.start for before, after in pairwise(pieces))
     for window in windows:
-        assert 0 < len(window.samples) <= 30 * SAMPLE_RATE
+        assert 0 < len(window.samples) <= min(30, options.max_speech_duration_s) * SAMPLE_RATE
         expected = np.concatenate([np.arange(*piece, dtype=np.float32) for piece in window.pieces])
         assert np.array_equal(window.samples, expected)
 
@@ -263,6 +264,19 @@ def test_a_real_file_is_cut_between_its_sentences() -> None:
     assert len(windows) == 4
     assert sum(window.duration for window in windows) > 80
     assert all(before.end <= after.start for before, after in pairwise(windows))
+
+
+def test_windows_may_be_asked_to_be_shorter_and_still_end_in_pauses() -> None:
+    with (DATA / "long" / "en-90s.flac").open("rb") as file:
+        reader = AudioReader(file, max_seconds=100)
+        windows = list(cut_windows(reader.blocks(), VadOptions(max_speech_duration_s=12)))
+    assert all(window.duration <= 12 for window in windows)
+    assert 7 <= len(windows) <= 12
+    truth = next(
+        t for t in json.loads((DATA / "truth.json").read_text()) if t["file"] == "long/en-90s.flac"
+    )
+    for window in windows[:-1]:
+        assert not any(s["start"] + 0.1 < window.end < s["end"] - 0.1 for s in truth["sentences"])
 
 
 def test_pieces_at_which_nothing_was_left_out_are_one() -> None:

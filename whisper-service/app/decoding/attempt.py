@@ -14,14 +14,16 @@ from ..mel import FRAMES_PER_SECOND, FULL_FRAMES, Mel
 from ..shape import USUAL_TEXTS
 from .language import HeardLanguage
 
+USUAL_SUPPRESSED = 300
+"""Tokens, a few times Whisper's own list. On a GPU CTranslate2 sorts them anew for each text at each step, in time that
+grows with the square of both: with thousands and a full batch a step would take minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """All that one call of the engine takes once for the whole batch; equal recipes share batches."""
 
     kind: Literal["detect", "decode", "align"]
-    encoded_frames: int
-    """Of 10 ms, with the silence behind the sound that is encoded too."""
     start_index: int = 0
     """Where in the prompt the start token is."""
     timestamps: bool = True
@@ -52,6 +54,7 @@ class Attempt:
 
     recipe: Recipe
     mel: Mel
+    """With the silence behind the sound that is encoded too."""
     prompt: tuple[int, ...]
     start: tuple[int, ...]
     """Start, language and task: what alignment begins with."""
@@ -76,9 +79,14 @@ class Attempt:
     """Whether no text is wanted of the window, whose steps then say nothing of what others take."""
 
     @property
-    def key(self) -> tuple[Recipe, bool, bool, int]:
+    def key(self) -> tuple[Recipe, int, bool, bool, int]:
         """What attempts must have in common to share a batch."""
-        return self.recipe, self.detect, self._has_prefix, id(self) if self._is_alone else 0
+        alone = id(self) if self._is_alone else 0
+        return self.recipe, self._encoded_frames, self.detect, self._has_prefix, alone
+
+    @property
+    def _encoded_frames(self) -> int:
+        return int(self.mel.shape[1])
 
     @property
     def _has_prefix(self) -> bool:
@@ -103,14 +111,17 @@ class Attempt:
 
     @property
     def weight(self) -> int:
-        """How many windows of USUAL_TEXTS texts take as much memory in the decoder."""
+        """How many usual windows take as much of the decoder: by texts its memory, by suppressed tokens its time."""
+        if self.recipe.kind != "decode":
+            return 1
         texts = self.recipe.best_of if self.recipe.temperature > 0 else self.recipe.beam_size
-        return math.ceil(texts / USUAL_TEXTS) if self.recipe.kind == "decode" else 1
+        suppressed = len(self.recipe.suppress_tokens)
+        return max(1, math.ceil(texts / USUAL_TEXTS), math.ceil(suppressed / USUAL_SUPPRESSED))
 
     @property
     def share(self) -> float:
         """How much of a full window is encoded."""
-        return self.recipe.encoded_frames / FULL_FRAMES
+        return self._encoded_frames / FULL_FRAMES
 
     @property
     def is_whole(self) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ..audio import Samples
-from ..mel import FRAME_SAMPLES, FRAMES_PER_SECOND, log_mel
+from ..mel import FRAME_SAMPLES, FRAMES_PER_SECOND, FULL_FRAMES, log_mel
 from ..scheduler import Lane
 from .attempt import Attempt, Outcome, Recipe
 from .ladder import best_of_the_failed
@@ -48,11 +48,11 @@ class Sound:
 class Listener:
     """Hands windows of one request to the scheduler, one attempt after the other."""
 
-    def __init__(self, lane: Lane[Attempt, Outcome], step: Step, name: str) -> None:
+    def __init__(self, lane: Lane[Attempt, Outcome], step: Step, request_id: str) -> None:
         self.vocabulary: Vocabulary = step.vocabulary
         self._lane = lane
         self._step = step
-        self._name = name
+        self._request_id = request_id
         self.on_language: Callable[[dict[str, float]], None] | None = None
         """Told the languages of a window whose language is not known, long before its text is."""
 
@@ -63,9 +63,7 @@ class Listener:
 
         `urgent` puts it in front of the request's other windows.
         """
-        attempt = await self._attempt(
-            sound, plan, recipe=Recipe("detect", plan.recipe.encoded_frames)
-        )
+        attempt = await self._attempt(sound, plan, recipe=Recipe("detect"))
         attempt = replace(attempt, is_apart=is_apart)
         return await asyncio.wrap_future(self._lane.submit(attempt, urgent=urgent))
 
@@ -164,7 +162,7 @@ class Listener:
             return outcome
         job = replace(
             attempt,
-            recipe=Recipe("align", attempt.recipe.encoded_frames),
+            recipe=Recipe("align"),
             start=outcome.start,
             text_tokens=text,
             encoded=outcome.encoded,
@@ -174,17 +172,17 @@ class Listener:
         return replace(outcome, alignment=result.alignment)
 
     async def _attempt(self, sound: Sound, plan: Plan, *, recipe: Recipe) -> Attempt:
-        frames = plan.window_frames(sound.frames) if sound.is_whole else plan.recipe.encoded_frames
+        frames = plan.window_frames(sound.frames) if sound.is_whole else FULL_FRAMES
         mels = self._step.engine.mels
         mel = await asyncio.to_thread(log_mel, sound.samples, mels, frames / FRAMES_PER_SECOND)
         begin = sound.seek / FRAMES_PER_SECOND if sound.start is None else sound.start
         return Attempt(
-            recipe=replace(recipe, encoded_frames=frames),
+            recipe=recipe,
             mel=mel,
             prompt=(),
             start=(),
             frames=sound.frames,
-            description=f"{self._name}, {begin:.1f} to {begin + sound.frames / FRAMES_PER_SECOND:.1f} s",
+            description=f"{self._request_id}, {begin:.1f} to {begin + sound.frames / FRAMES_PER_SECOND:.1f} s",
             thresholds=plan.thresholds,
             encoded=sound.encoded,
         )

@@ -7,7 +7,7 @@ from ..errors import InvalidRequest
 from ..mel import FRAMES_PER_SECOND, FULL_FRAMES
 from ..settings import Settings
 from ..vad import VadOptions
-from ..wire import Options, VadParameters
+from ..wire import AUTO, Options, VadParameters
 from .attempt import Recipe, Thresholds
 from .ladder import temperatures
 from .language import ENGLISH_ONLY, choose_language
@@ -129,7 +129,6 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary, devi
         prefix=_tokens(options.prefix, _FIRST, vocabulary)[:PREFIX_TOKENS],
         recipe=Recipe(
             kind="decode",
-            encoded_frames=FULL_FRAMES,
             timestamps=not without_timestamps,
             beam_size=beam_size,
             best_of=options.best_of,
@@ -145,27 +144,30 @@ def make_plan(options: Options, settings: Settings, vocabulary: Vocabulary, devi
 
 
 def _language(options: Options, settings: Settings, vocabulary: Vocabulary) -> str | None:
-    is_open = options.language is None or options.multilingual
+    named = options.named_language
+    is_open = named is None or options.multilingual
     needs_one = is_open and options.languages and options.on_other_language == "nearest"
     if needs_one and not any(map(vocabulary.knows, options.languages or [])):
         raise InvalidRequest("The model knows none of the languages", param="languages")
     if not vocabulary.multilingual:
-        if options.language not in (None, "en"):
-            message = f"The model knows English only, not '{options.language}'"
+        if named not in (None, "en"):
+            message = f"The model knows English only, not '{named}'"
             raise InvalidRequest(message, param="language")
         return "en"
-    if options.language is not None:
-        if vocabulary.knows(options.language):
-            return options.language
-        message = f"The model does not know the language '{options.language}'"
+    if named is not None:
+        if vocabulary.knows(named):
+            return named
+        message = f"The model does not know the language '{named}'"
         raise InvalidRequest(message, param="language")
+    if options.language == AUTO or options.languages:
+        return None
     usual = settings.whisper_language
-    return usual if usual and not options.languages and vocabulary.knows(usual) else None
+    return usual if usual and vocabulary.knows(usual) else None
 
 
 def _expects_english(options: Options) -> bool:
     """Whether a text in English is what the request expects; raises InvalidRequest as it wants."""
-    if options.language is not None and not options.multilingual:
+    if options.named_language is not None and not options.multilingual:
         return True
     return choose_language([ENGLISH_ONLY], options).is_expected
 

@@ -25,7 +25,7 @@ PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
 """Punctuation that belongs to the word before it."""
 SENTENCE_ENDS = ".。!！?？"  # noqa: RUF001
-WITHOUT_SPACES = frozenset({"km", "bo"})
+SPACELESS_LANGUAGES = frozenset({"km", "bo"})
 """Languages that write none between words, beside those of which faster-whisper knows it."""
 BROKEN = "�"
 """What stands for bytes that are no character."""
@@ -79,7 +79,7 @@ def _split(tokens: list[int], tokenizer: Tokenizer) -> tuple[list[str], list[lis
     faster-whisper finds no words from such a character on, and its text would be lost with them.
     """
     words, parts = list[str](), list[list[int]]()
-    has_spaces = tokenizer.language_code not in WITHOUT_SPACES
+    has_spaces = tokenizer.language_code not in SPACELESS_LANGUAGES
     split = tokenizer.split_to_word_tokens if has_spaces else tokenizer.split_tokens_on_unicode
     while tokens:
         found, found_tokens = split(tokens)

@@ -24,7 +24,7 @@ class Ballot:
         """Whether its windows hold so much speech that no further one is needed, or none would be heard."""
         spans = (span for window in self.windows for span in window.speech)
         size = sum(len(window.samples) for window in self.windows)
-        return sum(span.length for span in spans) >= ENOUGH_SPEECH or size >= FULL_ENOUGH
+        return sum(span.length for span in spans) >= ENOUGH_SPEECH or size >= FULL_ENOUGH * LONGEST
 
     @property
     def sound(self) -> Sound:

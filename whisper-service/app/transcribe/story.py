@@ -193,8 +193,8 @@ class Story:
         if options.multilingual and self._first is not None:
             first = self._first.outcome.language
             return self._first.language, None if first is None else first.probability
-        if options.language is not None:
-            return options.language, None
+        if options.named_language is not None:
+            return options.named_language, None
         if not self._segments:
             return None, None
         heard = self._work.language

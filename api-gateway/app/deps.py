@@ -48,7 +48,8 @@ async def admit(request: Request, upload: Upload, model: str, options: Mapping[s
     A value that a field behind the file may make right is not refused before that has been read; the
     answer to the upload says it then.
     """
-    size = request.headers.get("content-length")
+    # Beside a Transfer-Encoding a length says nothing.
+    size = None if "transfer-encoding" in request.headers else request.headers.get("content-length")
     try:
         await worker_of(request).admit(
             model, options, int(size) if size else None, request.state.request_id

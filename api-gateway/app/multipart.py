@@ -20,7 +20,7 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from .errors import FileTooLarge, InvalidRequest, Overloaded, StorageFull
+from .errors import FileTooLarge, InvalidRequest, MissingField, Overloaded, StorageFull
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ def check_scratch(folder: Path | None = None) -> None:
 async def store(part: Part, file: BinaryIO, *, reserve: int = 0) -> int:
     """Write a part to a file as it arrives, and leave `reserve` bytes of its disk free, a twentieth at most; returns its size.
 
-    Raises StorageFull once the part has come to its end: who still sends does not read what is answered.
+    Raises StorageFull once the part has come to its end: a client that is still sending would not read the answer.
     """
     size = 0
     waiting = bytearray()
@@ -286,10 +286,10 @@ async def _limited(stream: AsyncIterator[bytes], max_bytes: int) -> AsyncIterato
         yield piece
 
 
-def missing_file(others: Sequence[str]) -> InvalidRequest:
+def missing_file(others: Sequence[str]) -> MissingField:
     """What a form without a file is refused with; `others` are the names of files that it has."""
     came = f"; a file came as '{others[0]}'" if others else ""
-    return InvalidRequest(f"The part 'file' is missing{came}", param="file")
+    return MissingField(f"The part 'file' is missing{came}", param="file")
 
 
 def no_room() -> StorageFull:

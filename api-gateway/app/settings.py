@@ -5,7 +5,6 @@ from ipaddress import ip_network
 from typing import Any
 
 from pydantic import (
-    AliasChoices,
     ByteSize,
     Field,
     HttpUrl,
@@ -26,7 +25,9 @@ OPENAI_NAMES = [
     "gpt-transcribe",
 ]
 PUBLISHED_KEY = "change-me"
-_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/]+")
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#\s]+")
+USUAL_PORTS = {"http": ":80", "https": ":443"}
+_ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[\w.~-]+)*")
 OWN_PATHS = frozenset(
     {
         *("transcribe", "detect-language", "v1", "health", "livez", "readyz"),
@@ -41,6 +42,13 @@ class _Key(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
     api_key: Secret = SecretStr(PUBLISHED_KEY)
+
+
+class _Models(BaseSettings):
+    """The worker's WHISPER_MODELS, for where ALLOWED_MODELS is set nowhere: as its alias one of another source would win."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+    whisper_models: Names = ["small", "medium", "large-v3", "large-v3-turbo"]
 
 
 class Settings(BaseSettings):
@@ -62,9 +70,7 @@ class Settings(BaseSettings):
     api_key: Secret = Field(default_factory=lambda: _Key().api_key)
     """Bearer key that clients must show; empty turns the check off."""
     allowed_models: Names = Field(
-        ["small", "medium", "large-v3", "large-v3-turbo"],
-        min_length=1,
-        validation_alias=AliasChoices("allowed_models", "whisper_models"),
+        default_factory=lambda: _Models().whisper_models, min_length=1, validate_default=True
     )
     """Models that clients may use; others are 404. Unset, the worker's WHISPER_MODELS where it is known here."""
     model_aliases: dict[str, str] | None = None
@@ -83,7 +89,7 @@ class Settings(BaseSettings):
     """Silence on an event stream after which a comment is sent, so that no proxy cuts it."""
     cors_allow_origins: Names = []
     """Origins of web pages that may call the gateway; `*` is every origin."""
-    root_path: str = Field("", pattern=r"^(/[\w.~/-]*[\w.~-])?$")
+    root_path: str = ""
     """Path under which a reverse proxy serves the gateway, such as `/asr`."""
     forwarded_allow_ips: str = "127.0.0.1,::1"
     """Reverse proxies whose X-Forwarded-For is believed, in the log's addresses; networks too, `*` is every one."""
@@ -114,8 +120,11 @@ class Settings(BaseSettings):
     @field_validator("cors_allow_origins")
     @classmethod
     def _as_browsers_send_them(cls, value: list[str]) -> list[str]:
-        origins = [origin.removesuffix("/") for origin in value]
-        for origin in origins:
+        origins = []
+        for given in value:
+            origin = given.removesuffix("/").lower()
+            origin = origin.removesuffix(USUAL_PORTS.get(origin.partition(":")[0], ""))
+            origins.append(origin)
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"'{origin}' is no origin; write it as https://app.example")
         return origins
@@ -132,6 +141,8 @@ class Settings(BaseSettings):
     @field_validator("root_path")
     @classmethod
     def _not_our_own(cls, value: str) -> str:
+        if not _ROOT_PATH.fullmatch(value):
+            raise ValueError("is no path such as /asr, in which no part is empty, . or ..")
         first = value.split("/")[1] if value else ""
         if first in OWN_PATHS:
             # Of `/v1/models` nobody could tell whether the proxy has cut `/v1` off.

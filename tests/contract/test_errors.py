@@ -14,10 +14,8 @@ import pytest
 import requests
 from gateway.fields import split_name
 from gateway.openai_form import KNOWN
-from house import DATA
+from house import SPEECH
 from running import KEY, Running, serve, serve_gateway, serve_worker
-
-SPEECH = (DATA / "short/en-1.wav").read_bytes()
 
 
 def assert_house_error(
@@ -39,11 +37,12 @@ def assert_house_error(
         assert 1 <= int(answer.headers["retry-after"]) <= 60
 
 
+MISSING = "missing_required_parameter"
 FORM_FAILURES = [
-    ("other file", {"files": {"audio": SPEECH}}, 400, "invalid_value", "file"),
+    ("other file", {"files": {"audio": SPEECH}}, 400, MISSING, "file"),
     ("and other", {"files": {"file": SPEECH, "audio": SPEECH}}, 400, "unknown_parameter", "audio"),
     ("and before", {"files": {"audio": SPEECH, "file": SPEECH}}, 400, "unknown_parameter", "audio"),
-    ("only fields", {"files": {"language": (None, "en")}}, 400, "invalid_value", "file"),
+    ("only fields", {"files": {"language": (None, "en")}}, 400, MISSING, "file"),
     ("no multipart", {"data": {"language": "en"}}, 400, "invalid_value", "file"),
     ("no body", {}, 400, "invalid_value", "file"),
     ("empty file", {"files": {"file": b""}}, 400, "invalid_audio", "file"),
@@ -460,7 +459,33 @@ def test_headers_that_are_too_large_are_refused_however_they_arrive(
         answer.begin()
         body = json.loads(answer.read())
     assert answer.status == 400
-    assert body["error"]["message"] == "The headers are larger than 16384 bytes"
+    assert body["error"]["message"] == "The address and the headers are larger than 16384 bytes"
+
+
+def test_an_address_counts_among_the_headers(
+    service: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    refused = service.get(f"/{'a' * 17_000}")
+    assert (refused.status_code, len(refused.text) < 1000) == (400, True)
+    assert service.get(f"/{'a' * 8_000}").status_code == 404
+    ours = [record.getMessage() for record in caplog.records if record.name.endswith(".edge")]
+    assert len(ours) == 2
+    assert all(len(line) < 2000 for line in ours)
+
+
+def test_a_connection_ends_behind_a_request_with_two_lengths(service: Running) -> None:
+    """A proxy in front may have believed the other one; what follows may be a part of this request."""
+    head = (
+        b"POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", urlsplit(service.url).port), 30) as connection:
+        connection.sendall(head + b"0\r\n\r\nGET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+        answers = b""
+        while piece := connection.recv(65536):
+            answers += piece
+    assert answers.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close" in answers.lower()
 
 
 def test_a_target_may_be_a_whole_address_as_proxies_are_asked(service: Running) -> None:

@@ -11,12 +11,11 @@ import requests
 from false_worker import FINISHED, SEGMENT, STARTED, FalseWorker
 from gateway import uploads
 from gateway.multipart import Part
-from house import DATA
+from house import SPEECH
 from running import KEY, Running, serve, serve_gateway
 from worker.errors import InvalidRequest, UnknownParameter
 
 ROUTE = "/v1/audio/transcriptions"
-SPEECH = (DATA / "short/en-1.wav").read_bytes()
 TEXT = "It is on the first floor."
 FILE = ("file", ("a.wav", SPEECH))
 MODEL = ("model", (None, "micro"))
@@ -89,7 +88,7 @@ def test_a_file_under_another_name_is_told_of(
         service.post("/transcribe/micro", files={name: SPEECH}),
         gateway.post(ROUTE, files=[MODEL, (name, ("a.wav", SPEECH))]),
     ):
-        assert failure(answer) == (400, "invalid_value", "file")
+        assert failure(answer) == (400, "missing_required_parameter", "file")
         assert answer.json()["detail"] == f"The part 'file' is missing; a file came as '{name}'"
 
 

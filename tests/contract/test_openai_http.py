@@ -15,14 +15,13 @@ import pytest
 import requests
 from false_worker import FINISHED, SEGMENT, STARTED, FalseWorker
 from gateway.worker import Worker
-from house import DATA
+from house import CLIP, DATA
 from openai_sdk import Sdk
 from running import KEY, Running, serve, serve_gateway
 from worker.errors import OF_A_FILE, ModelPending, ModelUnavailable, Overloaded, ServiceError
 
 ROUTE = "/v1/audio/transcriptions"
-EN1 = DATA / "short/en-1.wav"
-SPEECH = EN1.read_bytes()
+SPEECH = CLIP.read_bytes()
 TEXT1 = "It is on the first floor."
 TEXT3 = "Thank you very much and goodbye. It is on the first floor."
 ORIGIN = {"Origin": "https://page.example"}
@@ -129,6 +128,7 @@ def test_22_an_unknown_chunking_strategy_is_refused_by_name(gateway: Running) ->
 def test_32_a_missing_file_or_model_is_refused_by_name(gateway: Running) -> None:
     no_file = gateway.post(ROUTE, files={"model": (None, "micro")})
     assert error(no_file, 400)["param"] == "file"
+    assert error(no_file, 400)["code"] == "missing_required_parameter"
     no_model = gateway.post(ROUTE, files={"file": SPEECH})
     assert error(no_model, 400)["param"] == "model"
 
@@ -184,7 +184,7 @@ def test_70_a_model_with_a_slash_in_its_name_is_found(worker: Running) -> None:
     with serve_gateway(worker.url, model_aliases={"acme/micro": "micro"}) as gateway:
         sdk = Sdk(gateway.url)
         assert sdk.call(lambda client: client.models.retrieve("acme/micro")).id == "acme/micro"
-        assert sdk.transcribe(file=EN1, model="acme/micro").text == TEXT1
+        assert sdk.transcribe(file=CLIP, model="acme/micro").text == TEXT1
         answer = gateway.post("/transcribe/acme/micro", files={"file": SPEECH})
         assert answer.json()["text"] == TEXT1
         assert error(send(gateway, ("model", "whisper-1")), 404)["code"] == "model_not_found"
@@ -211,7 +211,7 @@ def played(*refusals: ServiceError) -> "tuple[FalseWorker, Any]":
     false = FalseWorker(STARTED, SEGMENT, FINISHED, refusals=refusals)
     with serve(false.app) as worker, serve_gateway(worker.url) as gateway:
         try:
-            answer: Any = Sdk(gateway.url, max_retries=2).transcribe(file=EN1, model="micro")
+            answer: Any = Sdk(gateway.url, max_retries=2).transcribe(file=CLIP, model="micro")
         except openai.APIStatusError as exc:
             return false, exc
     return false, answer
@@ -420,7 +420,7 @@ def curl(gateway: Running, *arguments: str) -> str:
         *("curl", "--silent", f"{gateway.url}{ROUTE}"),
         *("-H", f"Authorization: Bearer {KEY}"),
         *("-H", "Content-Type: multipart/form-data"),
-        *("-F", f"file=@{EN1}"),
+        *("-F", f"file=@{CLIP}"),
         *arguments,
     ]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -67,6 +67,9 @@ DRAIN_SECONDS = 600.0
 """What is read, and thrown away, of a request that is refused: as large as uploads usually may be, since
 Python's asynchronous clients see no status before they have sent all; crawling ones the server ends itself."""
 MAX_HEADER_BYTES = 16 * 1024
+"""Of the address and all headers."""
+SHOWN_PATH = 1000
+"""Characters of a path in the log."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -183,11 +186,14 @@ class Edge:
             return
         headers = Headers(scope=scope)
         header_bytes = sum(len(name) + len(value) for name, value in headers.raw)
+        header_bytes += len(scope.get("raw_path") or b"") + len(scope.get("query_string", b""))
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         scope["state"]["log"] = {}
         unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        # A proxy in front may have believed the other one, and taken a part of the body for a request (RFC 9112, 6.1).
+        is_ambiguous = "content-length" in headers and "transfer-encoding" in headers
         status = 0
         began = time.monotonic()
 
@@ -204,7 +210,7 @@ class Edge:
                 status = message["status"]
                 answer = MutableHeaders(scope=message)
                 answer["X-Request-ID"] = request_id
-                if unread:
+                if unread or is_ambiguous:
                     answer["Connection"] = "close"
             elif not message.get("more_body", False) and unread:
                 await send({**message, "more_body": True})
@@ -214,7 +220,7 @@ class Edge:
 
         try:
             if header_bytes > MAX_HEADER_BYTES:
-                message = f"The headers are larger than {MAX_HEADER_BYTES} bytes"
+                message = f"The address and the headers are larger than {MAX_HEADER_BYTES} bytes"
                 await error_response(InvalidRequest(message))(scope, receive_watched, send_watched)
             else:
                 await self.app(scope, receive_watched, send_watched)
@@ -231,7 +237,8 @@ class Edge:
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
     """One line a request: what operators need, and never what was said."""
-    facts = {"id": scope["state"]["request_id"], "method": scope["method"], "path": scope["path"]}
+    shown = scope["path"][:SHOWN_PATH]
+    facts = {"id": scope["state"]["request_id"], "method": scope["method"], "path": shown}
     facts |= {"status": status, "seconds": round(seconds, 3)} | scope["state"]["log"]
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     level = logging.DEBUG if ROUTINE.fullmatch(path) else logging.INFO

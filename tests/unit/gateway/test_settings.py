@@ -79,9 +79,36 @@ def test_a_secret_that_no_header_can_hold_is_refused_by_name_and_not_shown(
     assert "secret" not in str(failure.value)
 
 
-def test_an_origin_has_no_slash_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CORS_ALLOW_ORIGINS", "https://a.example/, https://b.example, *")
-    assert Settings().cors_allow_origins == ["https://a.example", "https://b.example", "*"]
+def test_origins_are_as_browsers_send_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = (
+        "https://a.example/, https://B.example:443, http://c.example:80, http://d.example:443, *"
+    )
+    monkeypatch.setenv("CORS_ALLOW_ORIGINS", given)
+    assert Settings().cors_allow_origins == [
+        "https://a.example",
+        "https://b.example",
+        "http://c.example",
+        "http://d.example:443",
+        "*",
+    ]
+
+
+def test_the_whitelist_wins_over_the_workers_models_wherever_each_is_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings().allowed_models == ["small", "medium", "large-v3", "large-v3-turbo"]
+    monkeypatch.setenv("WHISPER_MODELS", "micro,org/name@main")
+    assert Settings().allowed_models == ["micro", "org/name"]
+    (tmp_path / ".env").write_text("ALLOWED_MODELS=small\n")
+    assert Settings().allowed_models == ["small"]
+
+
+@pytest.mark.parametrize("path", ["/a//b", "/a/./b", "/..", "/a/", "a", "/a b", "/"])
+def test_a_sub_path_that_no_request_can_have_is_refused(path: str) -> None:
+    with pytest.raises(ValidationError, match="is no path such as /asr"):
+        Settings(root_path=path)
+    assert Settings(root_path="/a/..b/c.d").root_path == "/a/..b/c.d"
 
 
 @pytest.mark.parametrize(
@@ -90,6 +117,7 @@ def test_an_origin_has_no_slash_at_its_end(monkeypatch: pytest.MonkeyPatch) -> N
         ("ALLOWED_MODELS", ",", "ALLOWED_MODELS: List should have at least 1 item"),
         ("MAX_UPLOAD_BYTES", "0", "MAX_UPLOAD_BYTES: Input should be greater than 0"),
         ("CORS_ALLOW_ORIGINS", "app.example", "CORS_ALLOW_ORIGINS: 'app.example' is no origin"),
+        ("CORS_ALLOW_ORIGINS", "https://a?x", "CORS_ALLOW_ORIGINS: 'https://a?x' is no origin"),
         (
             "FORWARDED_ALLOW_IPS",
             "172.16.0.1/12",

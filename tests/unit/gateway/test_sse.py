@@ -32,7 +32,8 @@ def test_a_stream_that_the_server_ends_says_so_in_its_last_event() -> None:
         app = Edge(EventStream(events(), held, keep_alive_seconds=60, headers={}))
         scope = {"type": "http", "method": "POST", "path": "/v1", "headers": []}
         task = asyncio.ensure_future(app(scope, never, send))
-        await reached.wait()
+        async with asyncio.timeout(30):
+            await reached.wait()
         task.cancel()
         await task
         return sent, is_let_go.is_set()

@@ -133,7 +133,7 @@ class Composer:
         pool = self.by_language[language]
         clip, said = rng.choice(pool)
         same_voice = rng.random() < 0.5
-        at = rng.choice((0.0, rng.uniform(0, 0.4), rng.uniform(0, 1.5)))
+        at = rng.choice((0.0, *(rng.uniform(0, most) for most in (0.4, 0.4, 0.4, 1.5))))
         if rng.random() < REMNANT_SHARE:
             remnant = rng.choice(pool)[1][-int(rng.uniform(0.05, 0.25) * sound.SAMPLE_RATE) :]
             samples[: len(remnant)] = _at_speed(remnant, 1.0)

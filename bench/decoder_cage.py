@@ -16,6 +16,7 @@ from statistics import median
 from app.audio import AudioReader, Cage
 from long_files import FORMATS, SAMPLE_RATE, loaded, write_repeated
 from report import report
+from resident import children, own_memory, resident
 
 RUNS = 5
 CLIP_RUNS = 41
@@ -88,17 +89,13 @@ def memory(cage: Cage, path: Path) -> dict[str, str | float]:
         blocks = audio.blocks()
         for _ in range(100):
             next(blocks)
-        [child] = Path(f"/proc/{cage.pid}/task/{cage.pid}/children").read_text().split()
-        sizes = {"Rss": 0, "Private_Clean": 0, "Private_Dirty": 0}
-        for line in Path(f"/proc/{child}/smaps_rollup").read_text().splitlines()[1:]:
-            key, value = line.split(":")
-            if key in sizes:
-                sizes[key] = int(value.split()[0])
-    own = sizes["Private_Clean"] + sizes["Private_Dirty"]
-    status = Path(f"/proc/{cage.pid}/status").read_text()
-    forker = int(status.split("VmRSS:")[1].split()[0])
-    return {"format": path.suffix[1:], "child MB": sizes["Rss"] / 1024, "its own MB": own / 1024,
-            "forking process MB": forker / 1024}  # fmt: skip
+        [child] = children(cage.pid)
+        return {
+            "format": path.suffix[1:],
+            "child MB": resident(child),
+            "its own MB": own_memory(child),
+            "forking process MB": resident(cage.pid),
+        }
 
 
 if __name__ == "__main__":

@@ -7,16 +7,14 @@ Each probe is a request on an open connection, as a load balancer sends it; the 
 
 import argparse
 import http.client
-import tempfile
 import threading
 import time
-from pathlib import Path
 from statistics import quantiles
 from urllib.parse import urlsplit
 
 import requests
 from house import DATA
-from processes import Service, gateway_settings, service, worker_settings
+from processes import Service, both_services
 from report import report
 
 KEY = "bench"
@@ -31,25 +29,18 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=8)
     parser.add_argument("--probes", type=int, default=400)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with (
-            service("worker", folder / "worker.log", **worker_settings()) as worker,
-            service(
-                "gateway", folder / "gateway.log", **gateway_settings(worker, API_KEY=KEY)
-            ) as gateway,
-        ):
-            probed = [
-                (worker, "/livez"),
-                (worker, "/health"),
-                (gateway, "/livez"),
-                (gateway, "/health"),
-            ]
-            rows = [row("idle", *probe, times(*probe, asked.probes)) for probe in probed]
-            with Load(gateway, asked.requests) as load:
-                for probe in probed:
-                    rows.append(row("busy", *probe, times(*probe, asked.probes)))
-                    load.check()
+    with both_services(KEY) as (worker, gateway):
+        probed = [
+            (worker, "/livez"),
+            (worker, "/health"),
+            (gateway, "/livez"),
+            (gateway, "/health"),
+        ]
+        rows = [row("idle", *probe, times(*probe, asked.probes)) for probe in probed]
+        with Load(gateway, asked.requests) as load:
+            for probe in probed:
+                rows.append(row("busy", *probe, times(*probe, asked.probes)))
+                load.check()
     remarks = f"{asked.requests} requests of 10 minutes run; goal: p99 under {GOAL:.0f} ms"
     report("health_under_load", rows, remarks)
 

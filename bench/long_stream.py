@@ -6,13 +6,11 @@ A proxy cuts a connection on which nothing comes for its time, often 60 s: the l
 """
 
 import argparse
-import tempfile
 import time
-from pathlib import Path
 
 import requests
 from house import DATA
-from processes import gateway_settings, service, worker_settings
+from processes import both_services
 from report import report
 
 KEY = "bench"
@@ -54,15 +52,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=int, default=120)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with (
-            service("worker", folder / "worker.log", **worker_settings()) as worker,
-            service(
-                "gateway", folder / "gateway.log", **gateway_settings(worker, API_KEY=KEY)
-            ) as gateway,
-        ):
-            rows = [stream(gateway.url, minutes) for minutes in (10, asked.minutes)]
+    with both_services(KEY) as (_, gateway):
+        rows = [stream(gateway.url, minutes) for minutes in (10, asked.minutes)]
     report("long_stream", rows, "seconds; goal: longest silence under 60 s")
 
 

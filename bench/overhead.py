@@ -20,7 +20,7 @@ import requests
 from app.machine import usable_cpus
 from faster_whisper import WhisperModel, decode_audio
 from house import DATA, ROOT
-from processes import gateway_settings, service, worker_settings
+from processes import both_services
 from report import Row, report
 from wav import SAMPLE_RATE, write_wav
 
@@ -40,16 +40,9 @@ def main() -> None:
     model = WhisperModel(str(args.model), "cpu", compute_type="int8", cpu_threads=threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        settings = worker_settings(
-            WHISPER_DEVICE="cpu", WHISPER_ALIASES=json.dumps({"micro": str(args.model)})
-        )
-        with (
-            service("worker", folder / "worker.log", **settings) as worker,
-            service(
-                "gateway", folder / "gateway.log", **gateway_settings(worker, API_KEY=KEY)
-            ) as gateway,
-            requests.Session() as session,
-        ):
+        aliases = json.dumps({"micro": str(args.model)})
+        services = both_services(KEY, WHISPER_DEVICE="cpu", WHISPER_ALIASES=aliases)
+        with services as (worker, gateway), requests.Session() as session:
             rows = [
                 row
                 for file in (DATA / "short" / "en-3.wav", thirty_seconds(folder))

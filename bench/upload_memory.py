@@ -9,14 +9,14 @@ import argparse
 import http.client
 import json
 import struct
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from processes import Service, gateway_settings, service, worker_settings
+from processes import Service, both_services
 from report import report
+from resident import peak, reset_peak, resident
 
 KEY = "bench"
 PIECE = 256 * 1024
@@ -29,43 +29,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=1000)
     size = parser.parse_args().megabytes * 1_000_000
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with (
-            service("worker", folder / "worker.log", **worker_settings()) as worker,
-            service(
-                "gateway", folder / "gateway.log", **gateway_settings(worker, API_KEY=KEY)
-            ) as gateway,
-        ):
-            upload(
-                gateway.url, 1_000_000
-            )  # what a first request imports and opens is not of interest
-            rows = [measure(gateway, size, way) for way in ("Content-Length", "chunked")]
+    with both_services(KEY) as (_, gateway):
+        upload(gateway.url, 1_000_000)  # what a first request imports and opens is not of interest
+        rows = [measure(gateway, size, way) for way in ("Content-Length", "chunked")]
     report("upload_memory", rows, f"{size / 1e6:.0f} MB through the gateway")
 
 
 def measure(gateway: Service, size: int, way: str) -> dict[str, str | float]:
     """Upload once; how far memory rose above what it was before, and what went to disk."""
     pid = gateway.process.pid
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew
-    before, written_before = kilobytes(pid, "VmRSS"), written(pid)
+    reset_peak(pid)
+    before, written_before = resident(pid), written(pid)
     began = time.perf_counter()
     sent = upload(gateway.url, size, with_length=way == "Content-Length")
     return {
         "sent with": way,
-        "RSS before MB": before / 1024,
-        "peak MB": kilobytes(pid, "VmHWM") / 1024,
-        "growth MB": (kilobytes(pid, "VmHWM") - before) / 1024,
+        "RSS before MB": before,
+        "peak MB": peak(pid),
+        "growth MB": peak(pid) - before,
         "written to disk KB": (written(pid) - written_before) / 1024,
         "upload MB/s": size / 1e6 / (sent - began),
         "answer after s": time.perf_counter() - began,
     }
-
-
-def kilobytes(pid: int, name: str) -> int:
-    """A figure of /proc/PID/status."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def written(pid: int) -> int:

@@ -12,6 +12,9 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 MICRO = ROOT / "whisper-service" / "models" / "micro"
 """The directory of the model that ships."""
+CLIP = DATA / "short" / "en-1.wav"
+"""Two seconds in which one sentence is said."""
+SPEECH = CLIP.read_bytes()
 
 
 def _load(name: str, folder: Path) -> None:

@@ -5,10 +5,11 @@ import select
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,15 +152,32 @@ def gateway_settings(worker: Service, **more: object) -> dict[str, object]:
     return {"MODEL_URL": worker.url, "ALLOWED_MODELS": "micro", **more}
 
 
+def children(pid: int) -> list[int]:
+    """The processes that `pid` has started and that have not been buried."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@contextmanager
+def both_services(key: str, **worker: object) -> Iterator[tuple[Service, Service]]:
+    """A worker with the shipped model and the gateway before it, with their logs in a folder that goes with them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with (
+            service("worker", folder / "worker.log", **worker_settings(**worker)) as first,
+            service(
+                "gateway", folder / "gateway.log", **gateway_settings(first, API_KEY=key)
+            ) as second,
+        ):
+            yield first, second
+
+
 def descendants(pid: int) -> list[int]:
     """The processes that `pid` has started, and theirs."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [found for child in map(int, children) for found in (child, *descendants(child))]
+    return [found for child in children(pid) for found in (child, *descendants(child))]
 
 
-def wait_for_end(pids: Mapping[int, int]) -> None:
-    """Wait until every process of `pids` (id to pidfd) has ended."""
-    for pid, pidfd in pids.items():
-        ended, _, _ = select.select([pidfd], [], [], PATIENCE)
-        os.close(pidfd)
-        assert ended, f"process {pid} still runs"
+def wait_for_end(process: int) -> None:
+    """Wait until a process (a pidfd) has ended, which need not be ours, and close that."""
+    ended, _, _ = select.select([process], [], [], PATIENCE)
+    os.close(process)
+    assert ended, "the process still runs"

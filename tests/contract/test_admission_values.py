@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 import requests
-from house import DATA
+from house import CLIP, SPEECH
 from running import Running, serve_worker
 from worker.decoding.attempt import Attempt, Outcome
 from worker.decoding.station import Station
 from worker.scheduler.speed import Speed
 from worker.transcribe import Transcriber
 
-CLIP = (DATA / "short/en-1.wav").read_bytes()
 TEXT = "It is on the first floor."
 
 
@@ -57,7 +56,7 @@ class Queued:
         """Send a request, wait for its end and return its first event."""
         with requests.post(
             f"{self.worker.url}/transcribe/micro",
-            files={"file": CLIP},
+            files={"file": SPEECH},
             data={"language": "en", "beam_size": "1", **options},
             headers={"Accept": "application/jsonl", "X-Request-ID": name},
             timeout=120,
@@ -166,7 +165,7 @@ def test_a_queue_that_one_tenant_has_filled_takes_another_ones_request() -> None
     with queueing(whisper_max_queue=1) as queued:
         sent = [queued.first(), queued.behind("waits")]
         full = requests.post(
-            f"{queued.worker.url}/transcribe/micro", files={"file": CLIP}, timeout=60
+            f"{queued.worker.url}/transcribe/micro", files={"file": SPEECH}, timeout=60
         )
         assert (full.status_code, full.json()["error"]["code"]) == (503, "overloaded")
         sent.append(queued.behind("other", tenant="other"))
@@ -179,7 +178,7 @@ def test_a_queue_that_one_tenant_has_filled_takes_another_ones_request() -> None
 
 def twice(silence: float) -> bytes:
     """A sentence twice with so many seconds of silence between."""
-    with wave.open(str(DATA / "short/en-1.wav")) as short:
+    with wave.open(str(CLIP)) as short:
         sentence = short.readframes(short.getnframes())
     target = BytesIO()
     with wave.open(target, "wb") as file:

@@ -20,7 +20,7 @@ from gateway.edge import install_edge
 from gateway.main import create_app as create_gateway
 from gateway.server import DeadlineProtocol, _for_both_families
 from gateway.settings import Settings as GatewaySettings
-from house import DATA
+from house import DATA, SPEECH
 from processes import PATIENCE, until
 from running import KEY, Running, serve
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -30,7 +30,6 @@ from worker.lines import EventLines
 from worker.settings import Settings as WorkerSettings
 from worker.wire import Event, Failed, Health, Progress, Started, parse_event
 
-SPEECH = (DATA / "short" / "en-1.wav").read_bytes()
 HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 TAIL = b"\r\n--b--\r\n"
 STARTED = Started(request_id="r", model="micro")

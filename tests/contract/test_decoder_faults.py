@@ -10,15 +10,14 @@ from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 import pytest
-from decoders import children, is_waited_for, wait_for_end
-from house import DATA
-from processes import until
+from decoders import is_waited_for
+from house import DATA, SPEECH
+from processes import children, until, wait_for_end
 from running import Running, serve_worker
 from worker.audio import Cage, CagedAudio, Samples
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the cage is Linux's")
 
-CLIP = (DATA / "short/en-1.wav").read_bytes()
 LONG = (DATA / "long/en-10min.mp3").read_bytes()
 TEXT = "It is on the first floor."
 MIDDLE = 20
@@ -95,7 +94,7 @@ def test_a_decoder_that_dies_or_hangs_makes_its_own_file_invalid_and_the_next_is
         "detail": "The file is damaged: decoding it failed",
     }
     wait_for_end(done.harmed.get())
-    following = worker.post("/transcribe/micro", files={"file": CLIP})
+    following = worker.post("/transcribe/micro", files={"file": SPEECH})
     assert (following.status_code, following.json()["text"]) == (200, TEXT)
 
 
@@ -109,7 +108,7 @@ def test_a_client_that_leaves_a_hung_decoder_ends_it(
         until(lambda: is_waited_for(done.audio))
     wait_for_end(process)
     assert "a decoder has said nothing" not in caplog.text
-    following = worker.post("/transcribe/micro", files={"file": CLIP})
+    following = worker.post("/transcribe/micro", files={"file": SPEECH})
     assert (following.status_code, following.json()["text"]) == (200, TEXT)
 
 
@@ -124,7 +123,7 @@ def test_more_hung_decoders_than_there_are_threads_for_computing_keep_nobody_wai
             done = Harm(cage_of(worker), signal.SIGSTOP, 0)
             hung.append(clients.submit(worker.post, "/transcribe/micro", files={"file": LONG}))
             processes.append(done.harmed.get())
-        good = worker.post("/transcribe/micro", files={"file": CLIP})
+        good = worker.post("/transcribe/micro", files={"file": SPEECH})
         waiting = [not answer.done() for answer in hung]
         for process in processes:
             with suppress(ProcessLookupError):

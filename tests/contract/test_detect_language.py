@@ -2,7 +2,7 @@
 
 import pytest
 from false_worker import FAILED, FalseWorker
-from house import DATA
+from house import DATA, SPEECH
 from running import Running, serve, serve_gateway
 
 PROGRESS = '{"type":"progress","stage":"detecting","audio_seconds_done":0}\n'
@@ -56,7 +56,7 @@ def test_a_worker_that_fails_behind_its_first_sign_of_life_is_heard(
 
 
 def test_what_is_wrong_is_refused_as_everywhere(gateway: Running) -> None:
-    audio = (DATA / "short/en-1.wav").read_bytes()
+    audio = SPEECH
     unknown = gateway.post("/detect-language/tiny", files={"file": audio})
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
     field = gateway.post("/detect-language/micro", files={"file": audio}, data={"colour": "blue"})

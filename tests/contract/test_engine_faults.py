@@ -3,21 +3,20 @@
 import http.client
 import threading
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
 from holding import Held, station_of
-from house import DATA
+from house import SPEECH
+from processes import until
 from running import KEY, Running, serve_gateway, serve_worker
 from worker.engine import OutOfMemory
 
-CLIP = (DATA / "short/en-1.wav").read_bytes()
 TEXT = "It is on the first floor."
 
 
-def ask(worker: Running, clip: bytes = CLIP) -> tuple[int, str]:
+def ask(worker: Running, clip: bytes = SPEECH) -> tuple[int, str]:
     """Status and text, or the code of the error; a full queue must say when to come again."""
     answer = worker.post("/transcribe/micro", files={"file": clip})
     if answer.status_code == 200:
@@ -77,9 +76,9 @@ def test_a_client_that_leaves_frees_its_place_at_once(held: Held) -> None:
             running = pool.submit(ask, worker)
             assert held.entered.wait(60)
             leaving = _send(worker)
-            _until(lambda: station.scheduler.load.waiting_requests == 1)
+            until(lambda: station.scheduler.load.waiting_requests == 1)
             leaving.close()
-            _until(lambda: station.scheduler.load.waiting_requests == 0)
+            until(lambda: station.scheduler.load.waiting_requests == 0)
             held.gate.set()
             assert running.result(60) == (200, TEXT)
 
@@ -92,9 +91,9 @@ def test_a_client_that_leaves_the_gateway_is_not_heard_for_its_language(held: He
             running = pool.submit(ask, worker)
             assert held.entered.wait(60)
             leaving = _send(gateway, "/detect-language/micro")
-            _until(lambda: station.scheduler.load.waiting_requests == 1)
+            until(lambda: station.scheduler.load.waiting_requests == 1)
             leaving.close()
-            _until(lambda: station.scheduler.load.waiting_requests == 0)
+            until(lambda: station.scheduler.load.waiting_requests == 0)
             held.gate.set()
             assert running.result(60) == (200, TEXT)
 
@@ -107,7 +106,7 @@ def test_a_model_that_was_unloaded_fails_requests_hangs_none_and_is_not_ready() 
         station.engine.close()
         assert ask(worker) == (500, "internal_error")
         assert ask(worker) == (500, "internal_error")
-        _until(lambda: worker.get("/readyz").status_code == 503)
+        until(lambda: worker.get("/readyz").status_code == 503)
         assert worker.get("/health").json()["status"] == "stalled"
 
 
@@ -120,7 +119,7 @@ def test_a_device_too_small_for_one_window_is_told_with_what_helps() -> None:
 
         station.engine.encode = overflow  # type: ignore[method-assign, assignment]
         for route in ("/transcribe/micro", "/detect-language/micro"):
-            answer = worker.post(route, files={"file": CLIP})
+            answer = worker.post(route, files={"file": SPEECH})
             assert answer.status_code == 503
             assert answer.headers["x-should-retry"] == "false"
             error = answer.json()["error"]
@@ -169,7 +168,7 @@ def _send(service: Running, path: str = "/transcribe/micro") -> http.client.HTTP
     """Send a whole request and do not wait for its answer."""
     connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=60)
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-    body = head + CLIP + b"\r\n--b--\r\n"
+    body = head + SPEECH + b"\r\n--b--\r\n"
     headers = {
         "Authorization": f"Bearer {KEY}",
         "Content-Type": "multipart/form-data; boundary=b",
@@ -177,9 +176,3 @@ def _send(service: Running, path: str = "/transcribe/micro") -> http.client.HTTP
     }
     connection.request("POST", path, body=body, headers=headers)
     return connection
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    while not holds():
-        pause.wait(0.01)

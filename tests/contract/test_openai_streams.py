@@ -18,13 +18,13 @@ import pytest
 import requests
 from false_worker import FAILED, FINISHED, SEGMENT, STARTED, FalseWorker
 from holding import Held, station_of
-from house import DATA
+from house import CLIP, DATA
 from openai_sdk import Sdk
 from processes import until
 from running import KEY, Running, serve, serve_gateway, serve_worker
 
 ROUTE = "/v1/audio/transcriptions"
-EN1, DE2 = DATA / "short/en-1.wav", DATA / "short/de-2.wav"
+DE2 = DATA / "short/de-2.wav"
 LONG = DATA / "hard/40s-pause.wav"
 LONGER = DATA / "long/en-10min.mp3"
 TEXT2 = "Es ist im dritten Stock. Das Wetter in Berlin ist heute warm."
@@ -129,7 +129,7 @@ def test_56_a_delta_is_passed_on_before_the_worker_has_finished() -> None:
 
 def test_58_speakers_are_refused_before_the_stream(sdk: Sdk) -> None:
     with pytest.raises(openai.InternalServerError) as caught:
-        sdk.events(file=EN1, model="micro", response_format="diarized_json")
+        sdk.events(file=CLIP, model="micro", response_format="diarized_json")
     assert caught.value.status_code == 501
 
 
@@ -157,7 +157,7 @@ def test_61_a_failure_in_the_stream_is_an_error_of_the_sdk(
 ) -> None:
     with played(STARTED, SEGMENT, *last) as (_, gateway):
         with pytest.raises(openai.APIError) as caught:
-            Sdk(gateway.url, kind).events(file=EN1, model="micro")
+            Sdk(gateway.url, kind).events(file=CLIP, model="micro")
         assert caught.value.code == code
         found = list(blocks(stream(gateway)))
         assert json.loads(found[-1].removeprefix("data: "))["error"]["code"] == code
@@ -172,7 +172,7 @@ def test_60_a_failure_instead_of_any_event_keeps_its_status() -> None:
 def test_62_a_client_that_leaves_ends_the_workers_stream() -> None:
     with played(STARTED, SEGMENT, hang=True) as (false, gateway):
         with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY) as client:
-            found = client.audio.transcriptions.create(file=EN1, model="micro", stream=True)
+            found = client.audio.transcriptions.create(file=CLIP, model="micro", stream=True)
             assert next(iter(found)).type == "transcript.text.delta"
             found.close()
         assert false.released.wait(30)
@@ -211,7 +211,7 @@ def test_62_a_client_that_leaves_while_it_waits_in_the_queue_is_let_go(more: byt
 @pytest.mark.parametrize("name", ["srt", "vtt", "verbose_json"])
 def test_63_only_text_is_streamed(both: Sdk, name: Any) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        both.events(file=EN1, model="micro", response_format=name)
+        both.events(file=CLIP, model="micro", response_format=name)
     assert caught.value.param == "response_format"
 
 
@@ -260,7 +260,7 @@ def test_57_a_silent_worker_is_bridged_by_comments_that_no_client_sees() -> None
             "transcript.text.delta",
             "transcript.text.done",
         ]
-        assert [event.type for event in Sdk(gateway.url).events(file=EN1, model="micro")] == [
+        assert [event.type for event in Sdk(gateway.url).events(file=CLIP, model="micro")] == [
             "transcript.text.delta",
             "transcript.text.done",
         ]

@@ -2,10 +2,9 @@
 
 import pytest
 import requests
-from house import DATA
+from house import SPEECH
 from running import KEY, Running, serve_gateway
 
-SPEECH = (DATA / "short/en-1.wav").read_bytes()
 TEXT = "It is on the first floor."
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from gateway.formats.subtitles import WRITERS
-from house import DATA
+from house import CLIP
 from running import Running
 
 
@@ -28,7 +28,7 @@ def test_subtitles_are_not_made_in_the_event_loop(
         return original(*arguments)
 
     monkeypatch.setitem(WRITERS, "srt", noted)
-    with (DATA / "short" / "en-1.wav").open("rb") as audio:
+    with CLIP.open("rb") as audio:
         answer = gateway.post(path, files={"file": audio}, data=fields | {"response_format": "srt"})
     assert answer.status_code == 200, answer.text
     assert len(made_in) == 1

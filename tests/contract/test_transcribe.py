@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from house import DATA
+from house import CLIP, DATA
 from running import KEY, Running
 
 from tools.micro_model.measures import word_errors
@@ -96,7 +96,7 @@ def test_options_count_wherever_they_stand(gateway: Running, where: str) -> None
 
 def test_the_worker_serves_its_documented_routes_directly(worker: Running) -> None:
     for path in ("/transcribe/micro", "/transcribe-micro"):
-        with (DATA / "short/en-1.wav").open("rb") as audio:
+        with CLIP.open("rb") as audio:
             answer = worker.post(path, files={"file": audio})
         assert answer.json()["text"] == "It is on the first floor."
         assert answer.json()["language"] == "en"

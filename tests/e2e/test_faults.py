@@ -16,11 +16,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from house import DATA
+from house import DATA, SPEECH
 from processes import PATIENCE, Service, gateway_settings, service, until, worker_settings
 
 KEY = "a-key-of-this-test"
-SPEECH = (DATA / "short" / "en-1.wav").read_bytes()
 SPOKEN = {"text": "It is on the first floor.", "language": "en"}
 LONG = (DATA / "long" / "en-10min.mp3").read_bytes()
 HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'

@@ -100,17 +100,19 @@ def test_a_signal_to_make_alone_leaves_no_process_behind(number: signal.Signals)
     with serving() as (run, _):
         pids = descendants(run.pid)
         assert len(pids) >= 3  # serve.py, worker, gateway
-        watched = {pid: os.pidfd_open(pid) for pid in pids}
+        watched = [os.pidfd_open(pid) for pid in pids]
         run.send_signal(number)
-        wait_for_end(watched)
+        for process in watched:
+            wait_for_end(process)
         assert run.wait(PATIENCE) == -number
 
 
 def test_a_signal_to_the_whole_group_as_a_terminal_sends_it_leaves_no_process_behind() -> None:
     with serving() as (run, _):
-        watched = {pid: os.pidfd_open(pid) for pid in descendants(run.pid)}
+        watched = [os.pidfd_open(pid) for pid in descendants(run.pid)]
         os.killpg(run.pid, signal.SIGINT)
-        wait_for_end(watched)
+        for process in watched:
+            wait_for_end(process)
         assert run.wait(PATIENCE) == -signal.SIGINT
 
 

@@ -21,11 +21,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from decoders import child_of, children, is_waited_for, wait_for_end
+from decoders import child_of, is_waited_for
 from house import DATA, ROOT
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from processes import PATIENCE, until
+from processes import PATIENCE, children, until, wait_for_end
 from worker.audio import AudioReader, Cage, CagedAudio
 from worker.audio.caged import MESSAGE_BYTES
 from worker.audio.zygote import Zygote

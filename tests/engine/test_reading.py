@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import pytest
-from decoders import child_of, is_waited_for, wait_for_end
+from decoders import child_of, is_waited_for
 from house import DATA
-from processes import until
+from processes import until, wait_for_end
 from worker.audio import Cage, CagedAudio
 from worker.errors import Overloaded
 from worker.transcribe.reading import Reading

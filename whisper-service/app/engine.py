@@ -256,7 +256,8 @@ class Engine:
     def close(self) -> None:
         """Give the model's memory back. The caller sees to it that no call is running.
 
-        CTranslate2 unloads silently nothing while a finished job is still being cleaned up.
+        CTranslate2 does nothing, and says nothing, while a finished job is still being cleaned up: so it is asked until
+        it has unloaded.
         """
         waiting = threading.Event()
         while self._whisper.model_is_loaded:

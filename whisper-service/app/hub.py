@@ -58,12 +58,12 @@ def find_model(
         bare, revision = name, ""
     source = aliases.get(bare)
     if source is not None and Path(source).is_dir():
-        return _checked(_only_one(Path(source), name, revision), name)
+        return _checked(_unpinned(Path(source), name, revision), name)
     if source is not None:
         bare, _, pinned = source.partition("@")
         revision = revision or pinned
     elif (SHIPPED / bare / "model.bin").is_file() and "/" not in bare:
-        return _only_one(SHIPPED / bare, name, revision)
+        return _unpinned(SHIPPED / bare, name, revision)
     repository = HUB_IDS.get(bare, bare)
     if repository.count("/") != 1 or repository.startswith(("/", ".")):
         raise ModelUnobtainable(
@@ -73,7 +73,7 @@ def find_model(
     return _checked(_fetch(repository, revision or None, offline, cache_dir, report), name)
 
 
-def _only_one(directory: Path, name: str, revision: str) -> Path:
+def _unpinned(directory: Path, name: str, revision: str) -> Path:
     """Refuse a revision of what the hub does not keep: nobody could know which one is served."""
     if revision:
         raise ModelUnobtainable(f"'{name}' names a revision, and a directory has none")

@@ -21,7 +21,7 @@ HUB_SECONDS = 60.0
 """Between two times that the hub is asked for what it could not give."""
 
 Stage = Literal["waiting", "being fetched", "loading", "waiting for the hub", "ready", "failed"]
-Load = Callable[[str, Path], Station]
+LoadStation = Callable[[str, Path], Station]
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Models:
     """The configured models in their order; `load_all` fills them, requests ask for their stations."""
 
     settings: Settings
-    load: Load
+    load: LoadStation
     _entries: dict[str, _Entry] = field(init=False)
     _stopping: threading.Event = field(default_factory=threading.Event)
 

@@ -2,9 +2,9 @@
 
     PYTHONPATH=whisper-service python bench/engine.py --model DIRECTORY [CASE ...]
 
-Cases: clients long adaptive behind; all of them if none is named. Peers run in the same process, on the same
-processors and compute type, in turns with ours, and everything has been run once before it is timed; a ratio
-above 1 means that ours is better. Ours shares out the processors as it does by default. Models of real cost
+Cases: clients long adaptive behind; all of them if none is named. Peers run in processes of their own, on the
+same processors and compute type, in turns with ours, and everything has been run once before it is timed; a
+ratio above 1 means that ours is better. Ours shares out the processors as it does by default. Models of real cost
 with micro's text: `python -m tools.micro_model.widen whisper-service/models/micro DIRECTORY --shape small`.
 """
 
@@ -12,10 +12,7 @@ import argparse
 import asyncio
 import json
 import tempfile
-import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,9 +20,9 @@ from typing import TypeVar
 
 import numpy as np
 from app.machine import usable_cpus
-from faster_whisper import BatchedInferencePipeline, WhisperModel
 from long_files import loaded
 from ours import Ours
+from peers import Peer
 from report import ROOT, Row, report
 from wav import SAMPLE_RATE, write_wav
 
@@ -40,7 +37,7 @@ class Bench:
     """Ours and theirs on one model."""
 
     ours: Ours
-    peer: Callable[[int], WhisperModel]
+    peer: Callable[[int], Peer]
     """faster-whisper with so many windows at once, on all processors."""
     file: Path
     """Of `long`."""
@@ -53,22 +50,13 @@ class Bench:
 
 def clients(bench: Bench) -> list[Row]:
     """1, 4 and 16 clients, each with one clip of 5 to 30 s; all come at once."""
-    lock, bare, two_workers = threading.Lock(), bench.peer(1), bench.peer(2)
-
-    def behind_lock(file: Path) -> None:
-        with lock:
-            list(bare.transcribe(str(file))[0])
-
-    def on_workers(file: Path) -> None:
-        list(two_workers.transcribe(str(file))[0])
-
-    systems: dict[str, Callable[[list[Path]], list[float]]] = {
-        "ours": lambda files: _together(bench, files),
-        "behind a lock": lambda files: _threads(behind_lock, files),
-        "num_workers=2": lambda files: _threads(on_workers, files),
-    }
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, bench.peer(1) as bare, bench.peer(2) as workers:
+        systems: dict[str, Callable[[list[Path]], list[float]]] = {
+            "ours": lambda files: _together(bench, files),
+            "behind a lock": lambda files: bare.ends(files, at_once=1),
+            "num_workers=2": lambda files: workers.ends(files, at_once=len(files)),
+        }
         clips = _clips(Path(folder))
         for count in (1, 4, MOST_CLIENTS):
             # Of 1 and 4 clients too the clips are of all lengths.
@@ -129,29 +117,21 @@ def _together(bench: Bench, files: list[Path]) -> list[float]:
     return asyncio.run(everybody())
 
 
-def _threads(transcribe: Callable[[Path], None], files: list[Path]) -> list[float]:
-    """The same of who has a thread for each."""
-    began = time.monotonic()
-
-    def ask(file: Path) -> float:
-        transcribe(file)
-        return time.monotonic() - began
-
-    with ThreadPoolExecutor(len(files)) as pool:
-        return list(pool.map(ask, files))
-
-
 def long(bench: Bench) -> list[Row]:
-    """A long file against the batched pipeline and the sequential one."""
-    bare, name = bench.peer(1), str(bench.file)
-    batched = BatchedInferencePipeline(bare)
-    systems: dict[str, Callable[[], object]] = {
-        "ours": lambda: bench.seconds(bench.file),
-        "batched, 8": lambda: list(batched.transcribe(name)[0]),
-        "WhisperModel": lambda: list(bare.transcribe(name, condition_on_previous_text=False)[0]),
-    }
-    timed = {system: lambda call=call: seconds_of(call) for system, call in systems.items()}
-    times = {system: median(found) for system, found in _in_turns(timed, bench).items()}
+    """A long file against the batched pipeline and the sequential one.
+
+    By default the batched one tells times of its windows alone; ours of sentences, as it does when told to.
+    """
+    with bench.peer(1) as bare:
+        systems = {
+            "ours": lambda: bench.seconds(bench.file),
+            "batched, 8": lambda: bare.seconds(bench.file, batch_size=8),
+            "batched, 8, as ours": lambda: bare.seconds(
+                bench.file, batch_size=8, without_timestamps=False, word_timestamps=True
+            ),
+            "WhisperModel": lambda: bare.seconds(bench.file, condition_on_previous_text=False),
+        }
+        times = {system: median(found) for system, found in _in_turns(systems, bench).items()}
     return [
         {
             "file": bench.file.name,
@@ -161,13 +141,6 @@ def long(bench: Bench) -> list[Row]:
         }
         for system, seconds in times.items()
     ]
-
-
-def seconds_of(call: Callable[[], object]) -> float:
-    """Return how long one call takes."""
-    began = time.monotonic()
-    call()
-    return time.monotonic() - began
 
 
 def adaptive(bench: Bench) -> list[Row]:
@@ -240,9 +213,9 @@ def main() -> None:
     if unknown := set(args.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
 
-    def peer(workers: int) -> WhisperModel:
-        return WhisperModel(
-            str(args.model),
+    def peer(workers: int) -> Peer:
+        return Peer(
+            args.model,
             device=args.device,
             compute_type=args.compute_type,
             cpu_threads=max(1, args.threads // workers),

@@ -18,7 +18,9 @@ from .vad import FRAME, Span, SpeechProbabilities, SpeechSpans, VadOptions
 LONGEST = 30 * SAMPLE_RATE
 """Samples in the longest window: what Whisper was trained on."""
 FULL_ENOUGH = 2 / 3
-"""Of the longest: from here on a window may end at the longest pause that is left. Fuller windows are a tenth fewer, and no more accurate."""
+"""Of the longest: from here on a window may end at a pause."""
+CLEAR_PAUSE = SAMPLE_RATE // 2
+"""Samples of a pause that sentences end with: a longer one is no better place, but windows that end later are fewer."""
 LEAST = 1 / 3
 """Of the longest: shortest window that is cut off before speech is cut in two."""
 TAIL = 1 / 6
@@ -237,7 +239,8 @@ def _cut(
 ) -> int:
     """Return where to end a window that holds `least` to `most` samples of `pieces`.
 
-    The longest pause after `enough`, else the longest after `least`, else the least speech.
+    The longest pause after `enough`, the latest of several clear ones; else such a pause after `least`; else the
+    least speech.
     """
     end = _position(pieces, most)
     # What is before all speech is no pause: a window of it would hold nothing else.
@@ -251,8 +254,8 @@ def _cut(
             if after.start > max(before.end, lowest)
         ]
         if pauses:
-            longest = max(pauses, key=lambda pause: (pause.length, pause.start))
-            return (longest.start + longest.end) // 2
+            best = max(pauses, key=lambda pause: (min(pause.length, CLEAR_PAUSE), pause.start))
+            return (best.start + best.end) // 2
     quietest = levels.quietest(_between(pieces, Span(_position(pieces, enough), end)))
     return end if quietest is None else quietest
 

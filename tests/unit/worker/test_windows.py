@@ -151,6 +151,11 @@ def test_a_window_ends_at_the_longest_pause_of_its_last_third() -> None:
     assert borders(cut(levels)) == [(0.0, 24.9), (24.9, 48.6)]
 
 
+def test_of_pauses_that_sentences_end_with_the_latest_counts() -> None:
+    levels = levels_of((0.9, 21), (0, 1.5), (0.9, 4), (0, 0.6), (0.9, 2), (0, 0.3), (0.9, 20))
+    assert borders(cut(levels))[0] == (0.0, 26.8)
+
+
 def test_an_early_pause_is_better_than_none() -> None:
     levels = levels_of((0.9, 12), (0, 0.4), (0.9, 40))
     assert borders(cut(levels))[0] == (0.0, 12.2)

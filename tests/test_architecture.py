@@ -1,10 +1,14 @@
 """The house rules on imports, held by reading the code: who may import whom, and what from outside."""
 
 import ast
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from house import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 SERVICES = {"gateway": ROOT / "api-gateway" / "app", "worker": ROOT / "whisper-service" / "app"}
 SHARED = [
@@ -102,6 +106,28 @@ def test_libraries_are_imported_only_at_their_border(service: str) -> None:
         not in ONLY_THERE[service].get(module.split(".")[0], {_unit(service, path)})
     ]
     assert offenders == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_is_imported_is_asked_for_by_name(service: str) -> None:
+    """Not had by chance, because something else needs it too."""
+    imported = {
+        module.split(".")[0]
+        for path in _modules(service)
+        for level, module in _imports(path)
+        if level == 0
+    }
+    from_outside = imported - sys.stdlib_module_names
+    short_list = (SERVICES[service].parent / "requirements.in").read_text()
+    named = {canonicalize_name(Requirement(line).name) for line in _lines(short_list)}
+    brought_by = packages_distributions()
+    known = {name: {canonicalize_name(one) for one in brought_by[name]} for name in from_outside}
+    assert {name for name, brought in known.items() if not brought & named} == set()
+
+
+def _lines(short_list: str) -> list[str]:
+    lines = [line.partition("#")[0].strip() for line in short_list.splitlines()]
+    return [line for line in lines if line]
 
 
 @pytest.mark.parametrize("service", SERVICES)

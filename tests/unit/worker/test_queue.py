@@ -429,3 +429,24 @@ def test_tenants_that_all_have_work_never_differ_by_more_than_two_windows(
         for entry in queue.take(0.0, 1):
             served[entry.job.name] += entry.job.audio_seconds
     assert max(served.values()) - min(served.values()) <= 2 * 30.0
+
+
+def test_a_crowd_is_looked_through_no_more_often_than_it_is_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not once for each of its requests: a batch is taken under the lock that all of them wait for."""
+    looks = Counter[int]()
+    is_busy = Place.is_busy.fget
+
+    def watched(place: Place[Clip]) -> bool:
+        looks[len(crowd)] += 1
+        return is_busy(place)
+
+    monkeypatch.setattr(Place, "is_busy", property(watched))
+    for size in (50, 100):
+        queue = FairQueue[Clip](fills_up=False)
+        crowd = [queue.open("a", "interactive") for _ in range(size)]
+        for place in crowd:
+            push(queue, place, Clip("clip", 30.0))
+        assert len(queue.take(0.0, 4)) == 4
+    assert 0 < looks[100] <= 2 * looks[50]

@@ -230,14 +230,16 @@ class FairQueue(Generic[J]):
         In batches that another tenant began, requests that fit may run ahead of the tenant's others by
         AHEAD_SECONDS only: it pays for them, and would never have a turn for the others.
         """
+        crowded = self._crowded_ranks()
         for name, account in self._accounts.items():
             fitting: list[Entry[J]] = []
             most = math.inf
             for place in account.places:
                 taken = sum(entry.place is place for entry in batch)
+                allowed = 1 if place.rank in crowded else 1 << min(place.batches, 16)
                 is_late = not self._fills_up and not taken and place.patience > patience
                 if not is_late and (first := _fitting(batch, place)) is not None:
-                    if taken < self._most_of(place):
+                    if taken < allowed:
                         fitting.append(first)
                 elif place.entries:
                     most = min(most, place.tag + AHEAD_SECONDS)
@@ -245,10 +247,9 @@ class FairQueue(Generic[J]):
                 most = math.inf
             yield from (entry for entry in fitting if entry.place.tag <= most)
 
-    def _most_of(self, place: Place[J]) -> int:
-        """Windows of one request in a batch."""
-        has_rivals = self.busy(place.rank) > 1
-        return 1 if has_rivals and not self._fills_up else 1 << min(place.batches, 16)
+    def _crowded_ranks(self) -> set[int]:
+        """Classes in which a request has one window in a batch, beside others that have windows too."""
+        return {rank for rank in RANKS.values() if not self._fills_up and self.busy(rank) > 1}
 
     def _charge(self, entry: Entry[J], now: float, *, is_turn: bool) -> None:
         place, cost = entry.place, entry.job.audio_seconds

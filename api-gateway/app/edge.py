@@ -70,12 +70,25 @@ MAX_HEADER_BYTES = 16 * 1024
 """Of the address and all headers."""
 SHOWN_PATH = 1000
 """Characters of a path in the log."""
+CLIENT_LEFT = 499
+"""The status that logs usually have for a client that left before its answer was whole; no client ever sees it."""
+TOLD = "is_told"
+"""Of a request's state: whether its stream has told everything."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def new_request_id() -> str:
     """An id for a request that brings none."""
     return f"req_{secrets.token_hex(12)}"
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id that a request brings, if it is a good one; else one of ours. From then on it stays."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    state = scope.setdefault("state", {})
+    own = given if _REQUEST_ID.fullmatch(given) else new_request_id()
+    request_id: str = state.setdefault("request_id", own)
+    return request_id
 
 
 class ClientGone(Exception):
@@ -187,35 +200,39 @@ class Edge:
         headers = Headers(scope=scope)
         header_bytes = sum(len(name) + len(value) for name, value in headers.raw)
         header_bytes += len(scope.get("raw_path") or b"") + len(scope.get("query_string", b""))
-        given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id()
-        scope.setdefault("state", {})["request_id"] = request_id
-        scope["state"]["log"] = {}
+        request_id = request_id_of(scope)
+        line = scope["state"].setdefault("log", {})
         unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         # A proxy in front may have believed the other one, and taken a part of the body for a request (RFC 9112, 6.1).
         is_ambiguous = "content-length" in headers and "transfer-encoding" in headers
         status = 0
+        has_answered = False
         began = time.monotonic()
 
         async def receive_watched() -> Message:
             nonlocal unread
             message = await receive()
-            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            has_left = message["type"] == "http.disconnect"
+            if has_left or not message.get("more_body", False):
                 unread = False
+            if has_left and not (has_answered or scope["state"].get(TOLD)):
+                line.setdefault("status", CLIENT_LEFT)
             return message
 
         async def send_watched(message: Message) -> None:
+            nonlocal status, has_answered
             if message["type"] == "http.response.start":
-                nonlocal status
                 status = message["status"]
                 answer = MutableHeaders(scope=message)
                 answer["X-Request-ID"] = request_id
                 if unread or is_ambiguous:
                     answer["Connection"] = "close"
-            elif not message.get("more_body", False) and unread:
-                await send({**message, "more_body": True})
-                await _drain(receive_watched, lambda: unread)
-                message = {"type": "http.response.body", "body": b""}
+            elif not message.get("more_body", False):
+                has_answered = True
+                if unread:
+                    await send({**message, "more_body": True})
+                    await _drain(receive_watched, lambda: unread)
+                    message = {"type": "http.response.body", "body": b""}
             await send(message)
 
         try:
@@ -228,7 +245,7 @@ class Edge:
             # The server stops and waits no longer. Without this it would answer a plain 500.
             if status:
                 raise
-            stopping = noted_stop(scope["state"]["log"])
+            stopping = noted_stop(line)
             unread = False  # nor for what the client still sends
             await error_response(stopping)(scope, receive_watched, send_watched)
         finally:
@@ -267,19 +284,28 @@ def noted_stop(line: dict[str, Any]) -> Overloaded:
     return stopping
 
 
+def note_end(request: Request) -> None:
+    """Tell that a stream's last event is on its way: many a client leaves with it, before the stream has ended."""
+    request.scope["state"][TOLD] = True
+
+
 def note_failure(line: dict[str, Any], error: ServiceError) -> None:
     """Put into a request's log line why it failed; where that is our doing, with message and cause.
 
     For the answers of the routes this is done here; a stream that fails after its first byte has to
-    say so itself.
+    say so itself. The first failure stays: where the server has refused a request, what the route
+    says of it then is no news.
     """
+    if "code" in line:
+        return
     line["code"] = error.code
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         line["error"] = error.message
         if cause := _root(error):
             # A parser's message quotes what it could not read, which may be what was said.
             quotes = isinstance(cause, ValueError)
-            line["cause"] = type(cause).__name__ if quotes else f"{type(cause).__name__}: {cause}"
+            says = "" if quotes else str(cause)
+            line["cause"] = type(cause).__name__ + (f": {says}" if says else "")
 
 
 def _root(error: BaseException) -> BaseException | None:
@@ -403,8 +429,7 @@ def install_edge(app: FastAPI) -> None:
     @app.exception_handler(ClientDisconnect)
     @app.exception_handler(ClientGone)
     async def on_client_gone(request: Request, error: Exception) -> Response:
-        # Nobody reads this answer; 499 is the log's usual name for it.
-        return Response(status_code=499)
+        return Response(status_code=CLIENT_LEFT)  # nobody reads it
 
     app.router.redirect_slashes = False
     # Innermost, whatever is or will be added.

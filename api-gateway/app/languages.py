@@ -5,6 +5,9 @@ Names are those of the reference implementation (openai/whisper, tokenizer.py), 
 The worker owns this file; the gateway holds a byte-for-byte copy, checked by a test.
 """
 
+SHOWN_SPELLING = 40
+"""Characters of what is no language that an error quotes."""
+
 # Whisper's code, ISO 639-3 code, English name.
 _TABLE = """
 af afr afrikaans
@@ -160,5 +163,5 @@ def language_code(spelling: str) -> str:
     wanted = spelling.strip().lower().replace("_", "-")
     code = _SPELLINGS.get(wanted) or _SPELLINGS.get(wanted.split("-")[0])
     if code is None:
-        raise ValueError(f"{spelling!a} is not a language that Whisper knows")
+        raise ValueError(f"{spelling[:SHOWN_SPELLING]!a} is not a language that Whisper knows")
     return code

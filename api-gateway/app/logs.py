@@ -4,9 +4,26 @@ The worker owns this file; the gateway holds a byte-for-byte copy, checked by a 
 """
 
 import logging
+import math
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 TIME = "%Y-%m-%dT%H:%M:%S%z"
+FLOOD_SECONDS = 60.0
+
+
+class _NoFlood(logging.Filter):
+    """Lets asyncio tell once in FLOOD_SECONDS that no further connection can be opened; it does so thousands of times."""
+
+    _last = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is written."""
+        if not record.getMessage().startswith("socket.accept() out of system resource"):
+            return True
+        is_due = record.created >= self._last + FLOOD_SECONDS
+        if is_due:
+            self._last = record.created
+        return is_due
 
 
 def configure_logging(level: str) -> None:
@@ -15,5 +32,8 @@ def configure_logging(level: str) -> None:
     # These log each request at INFO; our own line says more. The hub's client uses httpx2.
     for name in ("httpx", "httpx2", "faster_whisper"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # At DEBUG this one tells why a body broke off, and with that what a client has sent.
+    logging.getLogger("httpcore").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").addFilter(_NoFlood())
     # What is wrong with a form is told to who sent it.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)

@@ -16,12 +16,13 @@ import socket
 from http import HTTPStatus
 from typing import Any, Literal
 
+import anyio._backends._asyncio  # noqa: F401 - else at the first request, when there may be no file left to open it
 import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .edge import new_request_id
+from .edge import new_request_id, note_failure, request_id_of
 from .errors import InvalidRequest, RequestTimeout, ServiceError, error_body
 
 log = logging.getLogger(__name__)
@@ -151,11 +152,7 @@ class DeadlineProtocol(H11Protocol):
     def _refuse(self, error: ServiceError) -> None:
         self._stop_watching()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            request_id = self._request_id()
-            log.info(
-                "id=%s status=%d code=%s error=%s",
-                *(request_id, error.status, error.code, error.message),
-            )
+            request_id = self._noted(error)
             body = json.dumps(error_body(error)).encode()
             headers = [
                 ("content-type", "application/json"),
@@ -173,12 +170,25 @@ class DeadlineProtocol(H11Protocol):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
-    def _request_id(self) -> str:
-        """The id of the request that runs, or one for a request that never came to be."""
+    def _noted(self, error: ServiceError) -> str:
+        """Log a refusal, and return the request's id.
+
+        Where the application is at work on it, it finds its client gone, and its line in the log tells why.
+        """
         if self.cycle is None or self.cycle.response_complete:
-            return new_request_id()
-        known: str | None = self.cycle.scope["state"].get("request_id")
-        return known or new_request_id()
+            request_id = new_request_id()
+            log.info(
+                "id=%s status=%d code=%s error=%s",
+                *(request_id, error.status, error.code, error.message),
+            )
+            return request_id
+        scope: Any = self.cycle.scope
+        line = scope["state"].setdefault("log", {})
+        line["status"] = error.status
+        note_failure(line, error)
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        return request_id_of(scope)
 
 
 class GatewaysProtocol(DeadlineProtocol):

@@ -383,6 +383,75 @@ def test_clients_that_leave_leave_no_task_behind(
     assert answer.json()["text"] == "It is on the first floor."
 
 
+@pytest.mark.parametrize("name", ["gateway", "worker"])
+def test_a_client_that_leaves_a_stream_is_logged_as_one_that_left(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    service: Running = request.getfixturevalue(name)
+    path, fields = "/transcribe/micro", {}
+    if name == "gateway":
+        path, fields = "/v1/audio/transcriptions", {"model": "micro", "stream": "true"}
+    file = (DATA / "long" / "en-90s.flac").open("rb")
+    headers = {"Accept": "application/jsonl"}
+    with caplog.at_level(logging.INFO), file:
+        answer = service.post(path, data=fields, files={"file": file}, headers=headers, stream=True)
+        next(answer.iter_lines())
+        answer.close()
+        until(lambda: "path=" + path in caplog.text, "the request was logged")
+    lines = [r.getMessage() for r in caplog.records if r.name == f"{name}.edge"]
+    assert [f"path={path} status=499" in line for line in lines] == [True]
+
+
+def test_whoever_leaves_with_the_last_event_has_not_left_early(
+    gateway: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    fields = {"model": "micro", "stream": "true"}
+    path = "/v1/audio/transcriptions"
+    with caplog.at_level(logging.INFO):
+        answer = gateway.post(path, data=fields, files={"file": SPEECH}, stream=True)
+        for line in answer.iter_lines():
+            if b"transcript.text.done" in line:
+                break
+        answer.close()
+        until(lambda: caplog.text.count(" status=") == 2, "both services have logged it")
+    assert caplog.text.count(" status=200") == 2
+
+
+@pytest.mark.parametrize("path", ["/nope", "/transcribe/micro"])
+@pytest.mark.parametrize("name", ["gateway", "worker"])
+def test_a_broken_chunk_is_no_bug_and_has_one_line(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, name: str, path: str
+) -> None:
+    """Also where the application is about to answer, as it is without such a path."""
+    service: Running = request.getfixturevalue(name)
+    head = request_head(path, 1).replace(b"Content-Length: 1", b"Transfer-Encoding: chunked")
+    with caplog.at_level(logging.INFO), connect(service) as connection:
+        connection.sendall(head + b"zz\r\n")
+        status, body = read_to_the_end(connection)
+        until(lambda: " status=" in caplog.text, "the request was logged")
+    assert (status, body["detail"]) == (
+        b"HTTP/1.1 400 Bad Request",
+        "Invalid HTTP request received.",
+    )
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == []
+    [line] = [r.getMessage() for r in caplog.records if " status=" in r.getMessage()]
+    assert "status=400" in line
+    assert "code=invalid_value" in line
+
+
+def test_a_body_that_stands_still_has_one_line(
+    impatient: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO), connect(impatient) as connection:
+        connection.sendall(request_head("/transcribe/micro", 1_000_000) + HEAD + SPEECH)
+        read_to_the_end(connection)
+        until(lambda: "gateway.edge" in caplog.text, "the request was logged")
+    lines = [r.getMessage() for r in caplog.records if r.name.startswith("gateway.")]
+    [line] = [line for line in lines if " status=" in line]
+    assert "path=/transcribe/micro status=408" in line
+    assert "code=request_timeout" in line
+
+
 @pytest.mark.parametrize(
     ("path", "protocol", "status"), [("/livez", "h2c", 200), ("/v1/realtime", "websocket", 404)]
 )

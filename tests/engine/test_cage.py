@@ -405,7 +405,7 @@ def test_only_a_death_that_nobody_wished_for_is_in_the_log(
         os.kill(child, signal.SIGSEGV)
         with audio, pytest.raises(InvalidAudio):
             list(audio.blocks())
-    assert capfd.readouterr().err.splitlines() == ["a decoder died of its file, status 11"]
+    assert capfd.readouterr().err.splitlines() == ["a decoder died of its file: SIGSEGV"]
 
 
 def test_files_are_decoded_side_by_side(cage: Cage) -> None:

@@ -24,6 +24,8 @@ from .errors import FileTooLarge, InvalidRequest, MissingField, Overloaded, Stor
 
 log = logging.getLogger(__name__)
 
+MAX_HEADERS, MAX_HEADER_BYTES = 8, 4096
+"""Of a part; and of each of them."""
 MAX_FIELD_BYTES = 512 * 1024
 """Of one field that is no file: the longest prompt has 100,000 characters, of up to four bytes."""
 MAX_LONG_FIELD_BYTES = 16 * 1024 * 1024
@@ -119,6 +121,8 @@ class _Parser:
                 "on_part_end": lambda: self.queue.append(None),
                 "on_end": self._on_end,
             },
+            max_header_count=MAX_HEADERS,
+            max_header_size=MAX_HEADER_BYTES,
         )
 
     def _on_name(self, data: bytes, start: int, end: int) -> None:
@@ -142,6 +146,8 @@ async def read_parts(request: Request, max_bytes: int) -> AsyncIterator[Part]:
     says so; InvalidRequest for a body that is not well-formed multipart.
     """
     check_length(request, max_bytes)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise InvalidRequest("A body with a Content-Encoding is not read: send it as it is")
     boundary = _boundary(request)
     stream = _limited(request.stream(), max_bytes)
     try:
@@ -159,7 +165,11 @@ async def read_parts(request: Request, max_bytes: int) -> AsyncIterator[Part]:
             for start in range(0, len(piece), PIECE_BYTES):
                 parser.parser.write(piece[start : start + PIECE_BYTES])
         except FormParserError as exc:
-            raise InvalidRequest("The body is not well-formed multipart/form-data") from exc
+            if "Maximum header" in str(exc):
+                message = f"A part has more than {MAX_HEADERS} headers, or one of more than {MAX_HEADER_BYTES} bytes"
+            else:
+                message = "The body is not well-formed multipart/form-data"
+            raise InvalidRequest(message) from exc
         return True
 
     async def pieces() -> AsyncIterator[bytes]:

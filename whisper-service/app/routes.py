@@ -11,6 +11,7 @@ from .edge import (
     check_bearer,
     documented,
     documented_form,
+    note_end,
     note_failure,
     refuse_query,
     until_disconnect,
@@ -23,6 +24,7 @@ from .uploads import Upload, check_size, read_admission, receive_upload
 from .wire import (
     DETECTION_OPTIONS,
     Admission,
+    Detected,
     DetectedLanguage,
     Event,
     Failed,
@@ -147,6 +149,8 @@ async def _noted(
                     )
                 case Failed():
                     note_failure(request.state.log, event.error)
+            if isinstance(event, Finished | Failed | Detected):
+                note_end(request)
             yield event
 
 

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from ..auth import require_openai_key
 from ..deps import admit, check_task, resolve_model, settings_of, worker_of
-from ..edge import note_failure, until_disconnect
+from ..edge import note_end, note_failure, until_disconnect
 from ..errors import MissingField, ModelNotFound, ServiceError, UnknownParameter, error_object
 from ..formats import openai as shapes
 from ..formats.subtitles import WRITERS
@@ -167,13 +167,16 @@ async def _server_sent(
                 case Finished():
                     request.state.log["duration"] = event.duration
                     transcript = Transcript(**event.model_dump(), text="", segments=segments)
-                    yield await asyncio.to_thread(_done, transcript, asked)
+                    done = await asyncio.to_thread(_done, transcript, asked)
+                    note_end(request)
+                    yield done
                     yield DONE
                 case Failed():
                     raise event.error
             event = await anext(rest, None)
     except ServiceError as exc:
         note_failure(request.state.log, exc)
+        note_end(request)
         # Nested, else the SDKs take it for an event.
         yield data({"error": error_object(exc)})
 

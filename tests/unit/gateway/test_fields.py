@@ -30,6 +30,7 @@ def test_an_object_of_null_is_one_of_which_nothing_is_set() -> None:
         ("suppress_tokens", "[1, -5]", "suppress_tokens.1: Input should be greater than or equal to -1"),
         ("languages", "en,xx", "languages.1: 'xx' is not a language that Whisper knows"),
         ("language", "xx", "language: 'xx' is not a language that Whisper knows"),
+        ("language", "x" * 200_000, f"language: '{'x' * 40}' is not a language that Whisper knows"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_its_place_and_in_plain_words(

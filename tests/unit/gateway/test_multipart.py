@@ -161,6 +161,21 @@ def test_a_list_is_never_cut() -> None:
         asyncio.run(text())
 
 
+@pytest.mark.parametrize(
+    "head", [f"X: {'x' * 5000}", "\r\n".join(f"X-{n}: x" for n in range(9))], ids=["long", "many"]
+)
+def test_too_large_a_head_of_a_part_is_told_apart_from_a_malformed_body(head: str) -> None:
+    with pytest.raises(InvalidRequest, match="more than 8 headers, or one of more than 4096 bytes"):
+        read([f"--b\r\n{head}\r\n\r\nx\r\n--b--\r\n".encode()])
+
+
+def test_a_compressed_body_is_told_to_be_sent_as_it_is() -> None:
+    asked = request([BODY])
+    asked.scope["headers"].append((b"content-encoding", b"gzip"))
+    with pytest.raises(InvalidRequest, match="Content-Encoding"):
+        asyncio.run(anext(read_parts(asked, 10_000)))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("content_type", ["", "application/json", "multipart/form-data"])
 def test_what_is_not_multipart_is_refused(content_type: str) -> None:
     async def first() -> AsyncIterator[object]:

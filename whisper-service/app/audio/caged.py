@@ -42,10 +42,8 @@ _REFUSALS: dict[str, type[ServiceError]] = {
 }
 
 
-class ZygoteLost(ServiceError):
+class ZygoteLost(Overloaded):
     """The process that forks has ended, through no fault of this file as far as is known."""
-
-    retryable = True
 
     def __init__(self) -> None:
         super().__init__("The decoder was lost; try again")

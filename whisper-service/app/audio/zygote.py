@@ -114,7 +114,7 @@ class Zygote:
             if channel is None:
                 continue
             if status != 0:
-                _say(f"a decoder died of its file, status {status}")
+                _say(f"a decoder died of its file: {_told(status)}")
             channel.close()
 
 
@@ -156,6 +156,13 @@ def _decode(upload: int, channel: socket.socket, max_seconds: float) -> None:
             channel.send(_message(b"E", truncated=reader.truncated))
     except ServiceError as error:
         channel.send(_refusal(error))
+
+
+def _told(status: int) -> str:
+    """How a child ended, of what `waitpid` says."""
+    if os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return f"exit status {os.waitstatus_to_exitcode(status)}"
 
 
 def _say(text: str) -> None:

@@ -53,6 +53,8 @@ class Listener:
         self._lane = lane
         self._step = step
         self._request_id = request_id
+        self._preparing = asyncio.Lock()
+        """One window at a time: those of a long file would hold all threads, and with them short clips."""
         self.on_language: Callable[[dict[str, float]], None] | None = None
         """Told the languages of a window whose language is not known, long before its text is."""
 
@@ -174,7 +176,8 @@ class Listener:
     async def _attempt(self, sound: Sound, plan: Plan, *, recipe: Recipe) -> Attempt:
         frames = plan.window_frames(sound.frames) if sound.is_whole else FULL_FRAMES
         mels = self._step.engine.mels
-        mel = await asyncio.to_thread(log_mel, sound.samples, mels, frames / FRAMES_PER_SECOND)
+        async with self._preparing:
+            mel = await asyncio.to_thread(log_mel, sound.samples, mels, frames / FRAMES_PER_SECOND)
         begin = sound.seek / FRAMES_PER_SECOND if sound.start is None else sound.start
         return Attempt(
             recipe=recipe,

@@ -3,6 +3,7 @@
 What is refused is told when to come again, from the measured speed. The caller holds the lock.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -187,7 +188,7 @@ class Bounds:
             end = seconds_before(arrival, rivals, speed, now) + alone
             if end > arrival.deadline:
                 late = Overloaded(
-                    f"The deadline of {arrival.deadline:g} s cannot be met; {end:.1f} s are predicted",
+                    f"The deadline of {arrival.deadline:g} s cannot be met; {math.ceil(10 * end) / 10} s are predicted",
                     param="deadline",
                     retry_after=end - arrival.deadline,
                 )

@@ -72,8 +72,10 @@ def running(
     return scheduler
 
 
-def standing(window_seconds: float, **bounds: int) -> Scheduler[Clip, str]:
+def standing(
+    window_seconds: float, *, clock: Callable[[], float] = lambda: 0.0, **bounds: int
+) -> Scheduler[Clip, str]:
     """A scheduler that was not started, so that it stands still; a window takes so long."""
-    scheduler = Scheduler[Clip, str](Engine().step, clock=lambda: 0.0, **bounds)
+    scheduler = Scheduler[Clip, str](Engine().step, clock=clock, **bounds)
     scheduler.learn(window_seconds)
     return scheduler

@@ -119,7 +119,10 @@ class Fields:
     def mapping(self, name: str) -> str | dict[str, Any] | None:
         """An object from `name[key]` fields or from JSON; else the bare word."""
         found: dict[str, Any] = {}
-        for keys, value in self._take(name):
+        fields = self._take(name)
+        if len(fields) > 1 and any(not keys for keys, _ in fields):
+            raise InvalidRequest(f"'{name}' was sent twice", param=name)
+        for keys, value in fields:
             match keys:
                 case ():
                     return _json_object(name, value)
@@ -135,16 +138,17 @@ class Fields:
 
 
 def _json_list(value: str) -> list[str] | None:
-    """The strings of a JSON list; None for what is none, as a keyword in brackets."""
+    """The words of a JSON list, numbers among them; None for what is none, as a keyword in brackets."""
     if not value.startswith("["):
         return None
     try:
         items = json.loads(value)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+    words = (str, int, float)
+    if not isinstance(items, list) or not all(isinstance(item, words) for item in items):
         return None
-    return items
+    return [str(item) for item in items]
 
 
 def _json_object(name: str, value: str) -> str | dict[str, Any]:

@@ -252,6 +252,9 @@ def _outdone(fields: Fields, options: Options) -> dict[str, Any]:
     usual = Options()
     has_language = options.named_language is not None and not options.multilingual
     is_sampled = bool(options.temperature)
+    conditions = options.condition_on_previous_text
+    if conditions is None:  # the worker's default is not known here
+        conditions = options.vad_filter is not True
     return {
         "initial_prompt": _says(fields, "prompt") and fields.text("initial_prompt"),
         "keywords": _says(fields, "hotwords") and fields.texts("keywords"),
@@ -263,7 +266,9 @@ def _outdone(fields: Fields, options: Options) -> dict[str, Any]:
             name: has_language and getattr(options, name) != getattr(usual, name)
             for name in ("language_detection_segments", "language_detection_threshold")
         },
-        "prompt_reset_on_temperature": options.condition_on_previous_text is False
+        "max_initial_timestamp": options.without_timestamps
+        and options.max_initial_timestamp != usual.max_initial_timestamp,
+        "prompt_reset_on_temperature": not conditions
         and options.prompt_reset_on_temperature != usual.prompt_reset_on_temperature,
         "beam_size": is_sampled and options.beam_size,
         "patience": is_sampled and options.patience != usual.patience,

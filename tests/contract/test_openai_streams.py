@@ -169,6 +169,28 @@ def test_60_a_failure_instead_of_any_event_keeps_its_status() -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "audio_too_long")
 
 
+PROGRESS = '{"type":"progress","stage":"transcribing","audio_seconds_done":1.0}\n'
+
+
+def test_60_so_does_one_behind_events_that_are_not_told() -> None:
+    with played(STARTED, PROGRESS, FAILED) as (_, gateway):
+        answer = stream(gateway)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "audio_too_long")
+        told = stream(gateway, progress="true")
+        assert told.status_code == 200
+        assert "audio_too_long" in list(blocks(told))[-1]
+
+
+def test_60_a_long_wait_for_the_first_event_begins_the_stream() -> None:
+    """Without headers a proxy, or Node's `fetch`, would give up."""
+    goes_on = threading.Event()
+    with played(STARTED, goes_on, FAILED, keep_alive_seconds=0.2) as (_, gateway):
+        answer = stream(gateway)
+        goes_on.set()
+        assert answer.status_code == 200
+        assert "audio_too_long" in list(blocks(answer))[-1]
+
+
 def test_62_a_client_that_leaves_ends_the_workers_stream() -> None:
     with played(STARTED, SEGMENT, hang=True) as (false, gateway):
         with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY) as client:
@@ -332,11 +354,12 @@ def test_a_proxy_that_cuts_idle_connections_does_not_cut_a_long_wait() -> None:
 def test_the_proxy_of_these_tests_would_cut_a_stream_without_comments() -> None:
     spoken = threading.Event()
     with (
-        played(STARTED, spoken, keep_alive_seconds=60) as (_, gateway),
+        played(STARTED, SEGMENT, spoken, keep_alive_seconds=60) as (_, gateway),
         impatient_proxy(gateway, idle_seconds=0.3) as proxy,
         stream(proxy) as answer,
     ):
         found = blocks(answer)
+        assert next(found).startswith("data: ")
         with pytest.raises(requests.exceptions.ChunkedEncodingError):
             next(found)
         spoken.set()

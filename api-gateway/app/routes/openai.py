@@ -104,14 +104,12 @@ async def _answer(request: Request, task: Task) -> Response:
         asked = form.read()
         _check_strict(request, asked.ignored)
         if asked.stream:
-            first = await until_disconnect(request, anext(events))
-            if isinstance(first, Failed):
-                raise first.error
-            pieces = _server_sent(request, asked, first, events)
+            silence = settings_of(request).keep_alive_seconds
+            events = await until_disconnect(request, _begun(events, asked, silence))
             return EventStream(
-                pieces,
+                _server_sent(request, asked, events),
                 held.pop_all(),
-                keep_alive_seconds=settings_of(request).keep_alive_seconds,
+                keep_alive_seconds=silence,
                 headers=_headers(asked, began),
             )
         transcript = await until_disconnect(request, collect(events))
@@ -147,14 +145,45 @@ def _whole(asked: Asked, transcript: Transcript, headers: dict[str, str]) -> Res
             return PlainTextResponse(WRITERS[name](transcript, asked.style), headers=headers)
 
 
+async def _begun(
+    events: AsyncGenerator[Event, None], asked: Asked, seconds: float
+) -> AsyncGenerator[Event, None]:
+    """The events from the first one that is told, once it is there or so many seconds have passed.
+
+    What fails before is raised: it has a status of its own, by which the SDKs know whether to try again.
+    """
+
+    async def first() -> Event:
+        event = await anext(events)
+        while isinstance(event, Started | Progress) and not asked.progress:
+            event = await anext(events)
+        return event
+
+    upcoming = asyncio.ensure_future(first())
+    try:
+        await asyncio.wait({upcoming}, timeout=seconds)
+    except asyncio.CancelledError:
+        upcoming.cancel()
+        await asyncio.gather(upcoming, return_exceptions=True)  # before its events are closed
+        raise
+    if upcoming.done() and isinstance(event := upcoming.result(), Failed):
+        raise event.error
+
+    async def told() -> AsyncGenerator[Event, None]:
+        yield await upcoming
+        async for event in events:
+            yield event
+
+    return told()
+
+
 async def _server_sent(
-    request: Request, asked: Asked, first: Event, rest: AsyncGenerator[Event, None]
+    request: Request, asked: Asked, events: AsyncGenerator[Event, None]
 ) -> AsyncGenerator[str, None]:
     """Deltas as segments become final, then the whole text once more; a failure ends the stream."""
     segments: list[Segment] = []
-    event: Event | None = first
     try:
-        while event is not None:
+        async for event in events:
             match event:
                 case Segment():
                     segments.append(event)
@@ -173,7 +202,6 @@ async def _server_sent(
                     yield DONE
                 case Failed():
                     raise event.error
-            event = await anext(rest, None)
     except ServiceError as exc:
         note_failure(request.state.log, exc)
         note_end(request)

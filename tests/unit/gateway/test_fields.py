@@ -2,7 +2,7 @@
 
 import pytest
 from gateway.errors import InvalidRequest
-from gateway.fields import OptionFields
+from gateway.fields import Fields, OptionFields
 from gateway.routes.detect_language import _Form as LanguageForm
 from gateway.wire import Options
 
@@ -46,3 +46,14 @@ def test_the_language_alone_is_asked_for_without_options_of_a_text_and_told_so_a
     form.add("language_detection_segments", "3")
     with pytest.raises(InvalidRequest, match="means nothing where only the language"):
         form.add("temperature", "0.5")
+
+
+@pytest.mark.parametrize(
+    "second", [("vad_parameters", '{"threshold": 99}'), ("vad_parameters[threshold]", "0.2")]
+)
+def test_an_object_that_is_sent_twice_is_refused(second: tuple[str, str]) -> None:
+    fields = Fields()
+    for name, value in (("vad_parameters", '{"threshold": 0.1}'), second):
+        fields.add(name, value)
+    with pytest.raises(InvalidRequest, match="was sent twice"):
+        fields.mapping("vad_parameters")

@@ -83,6 +83,7 @@ def test_words_that_hold_no_comma_may_be_a_list_in_an_item(sent: list[tuple[str,
         (["Smith, John", "b"], "Smith, John, b"),
         (["a,b"], "a, b"),
         (['["a", "b"]'], "a, b"),
+        (['["a", 7]'], "a, 7"),
     ],
 )
 def test_keywords_are_free_text_as_the_ruby_sdk_repeats_their_name(
@@ -333,6 +334,15 @@ def test_the_initial_prompt_is_the_prompt() -> None:
         (
             [("condition_on_previous_text", "false"), ("prompt_reset_on_temperature", "0.9")],
             ["prompt_reset_on_temperature"],
+        ),
+        (
+            [("vad_filter", "true"), ("prompt_reset_on_temperature", "0.9")],
+            ["prompt_reset_on_temperature"],
+        ),
+        ([("prompt_reset_on_temperature", "0.9")], []),
+        (
+            [("without_timestamps", "true"), ("max_initial_timestamp", "5")],
+            ["max_initial_timestamp"],
         ),
         (
             [("temperature", "0.5"), ("beam_size", "2"), ("patience", "2")],

@@ -184,6 +184,33 @@ def test_a_trial_that_went_well_for_one_worker_and_not_for_the_other_costs_one_w
     assert limit.size == 2
 
 
+def test_a_batch_of_another_worker_that_was_taken_before_does_not_make_batches_larger_again() -> (
+    None
+):
+    limit = BatchLimit(8)
+    for windows in (8, 4, 8):
+        limit.was_too_large(windows)
+    assert limit.size == 2
+
+
+def test_batches_that_were_not_full_say_nothing_of_larger_ones() -> None:
+    limit = BatchLimit(8)
+    limit.was_too_large(8)
+    for _ in range(GOOD_STEPS):
+        limit.went_well(3)
+    assert limit.size == 4
+
+
+def test_behind_a_trial_that_failed_what_went_well_before_is_halved_where_it_fails_too() -> None:
+    limit = BatchLimit(8)
+    limit.was_too_large(8)
+    for _ in range(GOOD_STEPS):
+        limit.went_well(4)
+    for windows in (5, 4):
+        limit.was_too_large(windows)
+    assert limit.size == 2
+
+
 def test_a_window_without_memory_is_tried_again_before_it_is_given_up() -> None:
     """Another model's step, or another process, may have had it all."""
     left, waited, settled = [2], list[float](), list[Any]()

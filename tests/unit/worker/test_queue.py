@@ -44,6 +44,24 @@ def test_a_file_whose_windows_go_one_after_the_other_gets_its_half_of_the_machin
     assert served["a"] >= 135
 
 
+def test_a_file_whose_windows_go_one_after_the_other_gets_its_share_of_its_tenants_too() -> None:
+    """Its next window comes only after one of another file has been taken."""
+    queue, served = FairQueue[Clip](), Counter[str]()
+    in_turn, other = (queue.open("a", "interactive") for _ in range(2))
+    push(queue, in_turn, Clip("in turn", 30.0))
+    push(queue, other, *[Clip("other", 20.0)] * 2)
+    is_due = False
+    for _ in range(300):
+        [taken] = queue.take(0.0, 1)
+        served[taken.job.name] += int(taken.job.audio_seconds)
+        if is_due:
+            push(queue, in_turn, Clip("in turn", 30.0))
+        is_due = taken.place is in_turn
+        if not is_due:
+            push(queue, other, Clip("other", 20.0))
+    assert served["in turn"] >= 0.9 * served["other"], served
+
+
 def test_a_short_clip_passes_between_the_windows_of_a_long_file() -> None:
     queue = FairQueue[Clip]()
     push(queue, queue.open("", "interactive"), *clips("long", 4, 30.0))
@@ -116,6 +134,15 @@ def test_to_fill_up_batches_of_another_class_is_no_turn() -> None:
     assert served["other"] <= 2 * AGEING_SECONDS + 1
 
 
+def test_who_fills_up_the_batches_of_another_class_has_not_waited() -> None:
+    queue = FairQueue[Clip]()
+    push(queue, queue.open("", "bulk"), *clips("bulk", 200))
+    for second in range(90):
+        push(queue, queue.open("", "live"), Clip("live"), now=float(second))
+        batch = queue.take(float(second), 2)
+        assert [entry.job.name[:4] for entry in batch] == ["live", "bulk"]
+
+
 def test_interactive_work_goes_before_younger_live_work_after_half_a_minute() -> None:
     queue = FairQueue[Clip]()
     push(queue, queue.open("a", "interactive"), Clip("waits"), now=0.0)
@@ -150,6 +177,31 @@ def test_a_tenant_that_comes_back_stands_where_a_new_one_would() -> None:
     assert {tenant for tenant, _ in queue._accounts} == {"stays", "leaves", "new"}
     queue.close(stays)
     assert {tenant for tenant, _ in queue._accounts} == {"leaves", "new"}
+
+
+def test_who_arrives_starts_at_the_largest_tag_served_and_not_at_the_latest() -> None:
+    queue = FairQueue[Clip]()
+    behind = queue.open("behind", "interactive")
+    push(queue, queue.open("ahead", "interactive"), Clip("long", 30.0))
+    assert order(queue) == [["long"]]
+    push(queue, behind, *clips("behind", 3, 3.0))
+    assert [entry.job.name for entry in queue.take(0.0, 1)] == ["behind0"]
+    push(queue, queue.open("new", "interactive"), Clip("new", 2.0))
+    assert order(queue) == [["behind1"], ["behind2"], ["new"]]
+
+
+def test_a_request_that_arrives_starts_where_its_tenants_others_have_come_to() -> None:
+    """And not where one stands that was given credit, since it goes on after a while."""
+    queue = FairQueue[Clip]()
+    goes_on = queue.open("a", "interactive")
+    push(queue, goes_on, Clip("first", 3.0))
+    queue.take(0.0, 1)
+    push(queue, queue.open("a", "interactive"), *clips("long", 2, 30.0))
+    assert order(queue) == [["long0"], ["long1"]]
+    push(queue, goes_on, *clips("next", 3, 3.0))
+    assert [entry.job.name for entry in queue.take(0.0, 1)] == ["next0"]
+    push(queue, queue.open("a", "interactive"), Clip("new", 2.0))
+    assert order(queue) == [["next1"], ["next2"], ["new"]]
 
 
 def test_bulk_work_that_waits_earns_no_credit_for_interactive_work() -> None:
@@ -268,6 +320,18 @@ def test_where_every_window_takes_its_time_nothing_joins_a_batch_that_may_wait_l
     for name in ("clip", "another"):
         push(queue, queue.open("b", "interactive"), Clip(name, 3.0))
     assert [*order(queue, size=4)[:2]] == [["clip", "another"], ["file0"]]
+
+
+def test_a_request_that_was_served_one_full_window_may_still_join_a_clip() -> None:
+    queue = FairQueue[Clip](fills_up=False)
+    file = queue.open("a", "interactive")
+    push(queue, file, *clips("file", 4, 30.0))
+    queue.take(0.0, 4)
+    batches = []
+    for name in ("clip", "another"):
+        push(queue, queue.open("b", "interactive"), Clip(name, 3.0))
+        batches.append([entry.job.name for entry in queue.take(0.0, 4)])
+    assert batches == [["clip", "file1"], ["another"]]
 
 
 def test_a_message_of_two_windows_waits_for_no_more_of_a_file_than_a_clip_does() -> None:

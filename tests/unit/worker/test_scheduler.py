@@ -13,8 +13,9 @@ from worker.scheduler import Arrival, Report, SchedulerDied, StepReport
 
 
 def test_a_lone_window_runs_at_once_and_backlog_becomes_a_batch() -> None:
+    reports: list[Report] = []
     engine = Engine()
-    scheduler = running(engine)
+    scheduler = running(engine, hooks=[reports.append])
     engine.gate.clear()
     first = scheduler.open().submit(Clip("first"))
     engine.entered.acquire()
@@ -26,6 +27,7 @@ def test_a_lone_window_runs_at_once_and_backlog_becomes_a_batch() -> None:
     ]
     scheduler.close()
     assert [len(batch) for batch in engine.batches] == [1, 4, 1]
+    assert [getattr(report, "windows_left", None) for report in reports] == [5, 1, 0]
 
 
 def test_closing_a_lane_drops_its_windows_and_frees_its_place() -> None:
@@ -46,6 +48,34 @@ def test_closing_a_lane_drops_its_windows_and_frees_its_place() -> None:
             future.result(30)
     scheduler.close()
     assert engine.batches == [["runs"]]
+
+
+def test_a_lane_may_be_closed_twice_and_takes_no_window_any_more() -> None:
+    scheduler = running(Engine())
+    lane, other = scheduler.open(), scheduler.open()
+    lane.close()
+    lane.close()
+    assert lane.submit(Clip("too late")).cancelled()
+    assert other.submit(Clip("next")).result(30) == "text of next"
+    scheduler.close()
+    other.close()
+
+
+def test_a_request_has_waited_until_its_first_window_began_and_is_charged_its_share_of_steps() -> (
+    None
+):
+    now = [0.0]
+    scheduler = standing(0.0, clock=lambda: now[0])
+    lane, other = scheduler.open(), scheduler.open()
+    for one in (lane, other, lane):
+        one.submit(Clip("window"))
+    for began in (5.0, 50.0):
+        now[0] = began
+        batch = scheduler._wait_for_batch()
+        assert batch is not None
+        scheduler._charge(batch, 4.0)
+    assert (lane.queue_seconds, other.queue_seconds) == (5.0, 5.0)
+    assert (lane.inference_seconds, other.inference_seconds) == (6.0, 2.0)
 
 
 def test_the_window_in_flight_of_a_closed_lane_ends_and_is_ignored() -> None:
@@ -163,6 +193,7 @@ def test_closing_the_scheduler_tells_those_who_wait() -> None:
     lane = scheduler.open()
     runs = lane.submit(Clip("runs"))
     engine.entered.acquire()
+    assert scheduler.open().submit(Clip("its client has left")).cancel()
     waits = scheduler.open().submit(Clip("waits"))
     closer = threading.Thread(target=scheduler.close)
     closer.start()

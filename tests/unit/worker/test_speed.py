@@ -39,8 +39,8 @@ def test_an_idle_worker_refuses_nobody_for_what_it_measured_long_ago() -> None:
     with pytest.raises(Overloaded, match="cannot be met"):
         scheduler.check(replace(late, age=21.0))
     scheduler.open(late)
-    with pytest.raises(Overloaded, match="cannot be met"):
-        scheduler.check(late)
+    with pytest.raises(Overloaded, match=r"200\.0 s are predicted"):
+        scheduler.check(replace(late, deadline=150.0))
 
 
 def test_a_file_alone_takes_as_many_rounds_as_its_windows_make_with_all_workers() -> None:
@@ -102,6 +102,50 @@ def test_what_a_step_costs_of_its_own_is_told_from_what_a_window_does() -> None:
     assert speed.predicted_seconds(160) == pytest.approx(10 * 0.52, rel=0.15)
     assert speed.predicted_alone(4800.0) == pytest.approx(10 * 0.52, rel=0.15)
     assert speed.predicted_alone(4800.0, in_turn=True) == pytest.approx(160 * 0.22, rel=0.02)
+    short = 160 * (0.2 + 0.02 / 3)
+    assert speed.predicted_alone(4800.0, in_turn=True, share=1 / 3) == pytest.approx(short, rel=0.1)
+    assert speed.predicted_alone(2.0) == pytest.approx(0.22, rel=0.02)
+    assert speed.predicted_seconds(1) == pytest.approx(0.22, rel=0.02), "no less than a step"
+    assert speed.predicted_seconds(0) == 0.0
+
+
+def test_what_a_step_costs_of_its_own_is_learned_anew_where_the_device_has_changed() -> None:
+    speed = Speed()
+    for times, own, each in ((200, 0.2, 0.02), (600, 0.0, 0.22)):
+        for _ in range(times):
+            for windows in (1, 16):
+                speed.observe(windows=windows, seconds=own + each * windows, now=0.0)
+    assert speed.expected_step_seconds(16) == pytest.approx(16 * 0.22, rel=0.05)
+
+
+@pytest.mark.parametrize("seconds", [(1.0, 8.0), (4.0, 1.0)], ids=["dearer", "cheaper"])
+def test_a_step_is_never_taken_to_cost_less_than_nothing_of_its_own_or_for_a_window(
+    seconds: tuple[float, float],
+) -> None:
+    """However odd the times are that were measured."""
+    speed = Speed()
+    for _ in range(20):
+        for windows, took in zip((1, 4), seconds, strict=True):
+            speed.observe(windows=windows, seconds=took, now=0.0)
+    one, four = speed.expected_step_seconds(1), speed.expected_step_seconds(4)
+    assert one is not None
+    assert four is not None
+    assert one <= four <= 4 * one
+
+
+def test_a_step_of_no_measurable_time_does_not_make_all_that_follow_count_as_asleep() -> None:
+    speed = Speed()
+    for seconds in (0.0, 2.0):
+        speed.observe(windows=1, seconds=seconds, now=0.0)
+    assert speed.predicted_alone(30.0) == 2.0
+
+
+def test_what_further_steps_take_is_shared_by_the_windows_of_the_step_they_belong_to() -> None:
+    speed = Speed()
+    for _ in range(60):
+        speed.observe_further(2.0)
+        speed.observe(windows=4, seconds=8.0, now=0.0)
+    assert speed.predicted_alone(30.0) == pytest.approx(2.0 + 0.5)
 
 
 def test_texts_of_other_lengths_do_not_make_a_windows_cost_a_steps() -> None:

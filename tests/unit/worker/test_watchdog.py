@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from processes import until
 from scheduling import Clip, Engine, running
 from worker.errors import Overloaded
 from worker.scheduler import Arrival, Report, StallReport
@@ -47,6 +48,27 @@ def test_a_step_is_late_after_ten_times_what_it_should_take_and_the_log_names_it
     assert reports == [StallReport(("request r1, window 30.0-58.2 s",), 201.0, 20.0)]
 
 
+def test_a_late_step_is_reported_without_anybody_asking() -> None:
+    now = [0.0]
+    reports: list[Report] = []
+    watchdog = Watchdog(reports.append, lambda: now[0])
+    watchdog.start()
+    with watchdog.watching(("window",), expected=None):
+        now[0] = 61.0
+        until(lambda: bool(reports), "the step was reported")
+    watchdog.stop()
+    assert reports == [StallReport(("window",), 61.0, 0.0)]
+
+
+def test_a_step_that_fails_runs_no_longer() -> None:
+    now = [0.0]
+    watchdog = Watchdog(lambda report: None, lambda: now[0])
+    with pytest.raises(ValueError, match="bad"), watchdog.watching(("window",), expected=None):
+        raise ValueError("bad")
+    now[0] = 1000.0
+    assert watchdog.stalled_steps == 0
+
+
 def test_nobody_is_taken_while_every_thread_is_stalled() -> None:
     now = [0.0]
     engine = Engine()
@@ -77,11 +99,14 @@ def test_requests_are_taken_and_served_while_one_thread_of_two_is_stalled() -> N
 
     engine = Engine(hang)
     scheduler = running(engine, workers=2, max_batch_size=1, clock=lambda: now[0])
-    hanging = [scheduler.open().submit(Clip("first"))]
+    lane = scheduler.open()
+    hanging = [lane.submit(Clip("first"))]
     engine.entered.acquire()
     now[0] = 61.0
     assert scheduler.watchdog.stalled == ("first",)
-    assert scheduler.open().submit(Clip("served")).result(30) == "text of served"
+    served = scheduler.open()
+    assert (lane.is_stalled, served.is_stalled) == (True, False)
+    assert served.submit(Clip("served")).result(30) == "text of served"
     engine.entered.acquire()
     hanging.append(scheduler.open().submit(Clip("second")))
     engine.entered.acquire()

@@ -166,6 +166,17 @@ def test_speech_without_a_pause_is_cut_where_it_is_least_probable() -> None:
     assert borders(cut(levels)) == [(0.0, 26.0), (26.0, 56.0), (56.0, 66.1)]
 
 
+def test_speech_is_not_cut_early_where_it_is_less_probable_than_late() -> None:
+    levels = levels_of((0.9, 12), (0.5, 0.1), (0.9, 14), (0.6, 0.1), (0.9, 40))
+    assert 26.0 <= borders(cut(levels))[0][1] <= 26.2
+
+
+def test_of_a_pause_across_the_least_length_only_what_is_behind_counts() -> None:
+    levels = levels_of((0.9, 19), (0, 1.5), (0.9, 40))
+    [(_, end), *_] = borders(cut(levels))
+    assert 20.0 <= end <= 20.5
+
+
 def test_the_last_window_is_not_a_scrap() -> None:
     levels = levels_of((0.9, 17), (0, 0.5), (0.9, 11.5), (0, 0.3), (0.9, 1.5))
     assert borders(cut(levels)) == [(0.0, 17.2), (17.2, 30.8)]
@@ -260,6 +271,13 @@ def test_a_window_is_told_as_soon_as_its_look_ahead_is_known() -> None:
         told += [cutter.received / SAMPLE_RATE - window.end for window in windows]
     assert len(told) == 3
     assert max(told) < 7
+
+
+def test_a_window_is_told_while_a_long_silence_behind_it_lasts() -> None:
+    cutter = WindowCutter(VadOptions())
+    levels = levels_of((0.9, 5), (0, 15))
+    told = list(cutter.push(np.zeros(len(levels) * FRAME, np.float32), levels))
+    assert borders(told) == [(0.0, 5.4)]
 
 
 def test_a_real_file_is_cut_between_its_sentences() -> None:

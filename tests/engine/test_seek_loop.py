@@ -390,6 +390,19 @@ def test_a_word_that_alignment_begins_in_the_pad_before_left_out_silence_belongs
     assert (start, end) == pytest.approx((31.87, 31.94))
 
 
+def test_a_word_across_left_out_silence_is_on_one_side_and_ends_after_it_begins() -> None:
+    pieces, spoken = (Span(16_000, 38_400), Span(163_200, 185_600)), Span(22_400, 32_000)
+
+    def placed(start: float, end: float, behind: Span) -> tuple[float, float]:
+        timeline = Timeline(Window(np.zeros(44_800, np.float32), pieces, (spoken, behind)))
+        return timeline.word(TimedWord(" I", start, end, 0.9, [1]))  # the seam is at 1.4 s
+
+    late = Span(174_400, 179_200)
+    assert placed(1.2, 1.42, late) == pytest.approx((2.2, 2.4)), "20 ms behind it are nothing"
+    at_once = Span(163_360, 179_200)
+    assert placed(1.2, 1.42, at_once) == pytest.approx((2.4, 2.4))
+
+
 def test_a_segment_that_begins_without_a_space_is_told_once_and_in_its_place(
     station: Station,
 ) -> None:

@@ -7,15 +7,19 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pytest
 from asking import ONE, answer, events, joined, language_of, upload
+from worker.audio import Samples
 from worker.decoding.attempt import Attempt, Outcome
 from worker.decoding.station import Station
 from worker.decoding.step import Step
 from worker.decoding.vocabulary import Vocabulary
 from worker.errors import InvalidAudio, InvalidRequest, RemoteError
 from worker.transcribe import Transcriber, signs
+from worker.transcribe.ballot import Ballot
 from worker.transcribe.reading import Reading
+from worker.vad import Span
 from worker.windows import Window
 from worker.wire import Event, Failed, Options, Segment
 
@@ -217,6 +221,18 @@ def test_a_greeting_before_a_long_silence_does_not_decide_for_the_whole_file(
     assert together == again > max(windows)
 
 
+def test_windows_that_vote_together_are_heard_for_30_seconds_at_most() -> None:
+    def window(seconds: int) -> Window:
+        piece = Span(0, seconds * 16_000)
+        return Window(np.zeros(piece.length, np.float32), (piece,), (Span(0, 16_000),))
+
+    ballot = Ballot([window(19)])
+    assert not ballot.is_enough
+    ballot.windows.append(window(30))
+    assert ballot.is_enough, "no more would be heard"
+    assert ballot.sound.frames == 3000
+
+
 @pytest.mark.parametrize(
     ("segments", "votes"), [(2, 2), (5, 3)], ids=["two of three windows", "all, and no more"]
 )
@@ -342,6 +358,19 @@ def test_what_was_heard_before_a_file_broke_is_told(
     last = told[-1]
     assert isinstance(last, Failed)
     assert (last.status, last.message) == (400, "the rest cannot be read")
+
+
+@pytest.mark.parametrize("strategy", [{}, {"vad_filter": False}])
+def test_a_file_that_breaks_off_before_anything_is_heard_is_not_taken_for_silence(
+    transcriber: Transcriber, monkeypatch: pytest.MonkeyPatch, strategy: dict[str, Any]
+) -> None:
+    def broken(reading: Reading) -> Iterator[Samples]:
+        yield from ()
+        raise InvalidAudio("it cannot be read")
+
+    monkeypatch.setattr(Reading, "blocks", broken)
+    with pytest.raises(InvalidAudio, match="it cannot be read"):
+        language_of(transcriber, upload("short/en-1.wav", **strategy))
 
 
 def test_a_detection_that_fails_behind_its_first_sign_of_life_says_why(

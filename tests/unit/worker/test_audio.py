@@ -1,11 +1,13 @@
 """Samples from every kind of file, and refusals for everything that only looks like one."""
 
 import io
+import os
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 from faster_whisper.audio import decode_audio
 from house import DATA
 from worker.audio import SAMPLE_RATE, AudioReader
+from worker.audio.rest import rest_of
 from worker.errors import (
     AudioTooLong,
     AudioTooShort,
@@ -656,6 +659,16 @@ def test_joined_oggs_are_read_on_whatever_they_are(second: str) -> None:
         assert len(samples) / SAMPLE_RATE == pytest.approx(seconds, abs=0.1)
         assert np.abs(samples[-SAMPLE_RATE:]).max() > 0.3
         assert not reader.truncated
+
+
+def test_what_is_left_of_thousands_of_joined_files_is_read_from_the_file_itself() -> None:
+    """A dump of a radio station has a file for each song."""
+    rest: BinaryIO = io.BytesIO(bytes(3000) + b"the last one")
+    for _ in range(3000):
+        rest = rest_of(rest, 1)
+    assert (rest.read(3), rest.tell()) == (b"the", 3)
+    assert (rest.seek(-3, os.SEEK_END), rest.read()) == (9, b"one")
+    assert (rest.seek(4), rest.seek(5, os.SEEK_CUR), rest.read()) == (4, 9, b"one")
 
 
 def test_an_ogg_behind_which_one_without_sound_comes_is_heard() -> None:

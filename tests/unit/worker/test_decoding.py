@@ -346,6 +346,8 @@ def test_one_clear_window_settles_the_language() -> None:
     options = Options(language_detection_segments=4)
     assert is_settled([{"en": 0.4, "de": 0.3}], options) is False
     assert is_settled([{"en": 0.4}, {"de": 0.9}], options) is True
+    assert is_settled([{"en": 0.4}] * 3, options) is False
+    assert is_settled([{"en": 0.4}] * 4, options) is True, "there are enough"
     heard = [{"en": 0.4, "de": 0.3}, {"de": 0.9, "en": 0.1}]
     assert choose_language(heard, options) == HeardLanguage("de", 0.9)
 
@@ -362,6 +364,8 @@ def test_another_language_is_taken_replaced_or_refused() -> None:
         return Options.model_validate({"languages": ["de", "en"], "on_other_language": policy})
 
     assert choose_language(heard, options("nearest")) == HeardLanguage("en", 0.1)
+    thrice = [{"la": 0.4, "en": 0.2, "de": 0.3}, {"la": 0.4, "en": 0.3}, {"en": 0.3, "la": 0.4}]
+    assert choose_language(thrice, options("nearest")) == HeardLanguage("en", 0.3)
     assert choose_language(heard, options("allow")) == HeardLanguage("la", 0.85, is_expected=False)
     with pytest.raises(InvalidRequest, match="'la'") as caught:
         choose_language(heard, options("reject"))

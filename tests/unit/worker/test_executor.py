@@ -36,6 +36,29 @@ def test_one_bad_window_fails_alone() -> None:
     scheduler.close()
 
 
+def test_a_step_that_answers_for_too_few_windows_fails_them_and_not_its_thread() -> None:
+    scheduler = Scheduler[Clip, str](lambda batch: ["text"] if len(batch) == 1 else [])
+    futures = [scheduler.open().submit(Clip(str(n))) for n in range(4)]
+    scheduler.start()
+    assert [future.result(30) for future in futures] == ["text"] * 4
+    assert scheduler.alive
+    scheduler.close()
+
+
+def test_of_a_batch_it_is_told_how_many_requests_and_windows_it_has() -> None:
+    reports = list[Any]()
+    scheduler = Scheduler[Clip, str](Engine().step, hooks=[reports.append])
+    lane, other = scheduler.open(), scheduler.open()
+    lane.place.batches = 1
+    futures = [one.submit(Clip(str(n))) for n, one in enumerate((lane, lane, other))]
+    scheduler.start()
+    for future in futures:
+        future.result(30)
+    scheduler.close()
+    [report] = reports
+    assert (report.batch_size, report.requests) == (3, 2)
+
+
 def test_a_batch_that_is_too_large_is_halved_now_and_from_now_on() -> None:
     engine = Engine(lambda batch: BatchTooLarge() if len(batch) > 2 else None)
     scheduler = Scheduler[Clip, str](engine.step, max_batch_size=8)
@@ -128,6 +151,76 @@ def test_an_idle_worker_looks_again_whether_steps_succeed(monkeypatch: pytest.Mo
     is_lost.clear()
     until(lambda: scheduler.alive, "it was seen to be well again")
     scheduler.close()
+
+
+def test_a_step_that_succeeds_tells_that_the_device_is_well_again() -> None:
+    is_lost = True
+
+    def step(batch: list[Clip]) -> list[str]:
+        if is_lost:
+            raise RuntimeError("the device is lost")
+        return ["text"] * len(batch)
+
+    def prove() -> None:
+        raise RuntimeError("the device is lost")
+
+    executor, _, run = executor_of(step, 1, prove)
+    run(1)
+    assert executor.is_broken
+    is_lost = False
+    run(1)
+    assert not executor.is_broken
+
+
+def test_the_look_whether_steps_succeed_is_watched_as_a_step_is() -> None:
+    """A device that hangs does it there too."""
+    seen = list[tuple[str, ...]]()
+
+    def step(batch: list[Clip]) -> list[str]:
+        raise RuntimeError("an illegal memory access")
+
+    def prove() -> None:
+        seen.append(executor._watchdog.stalled)
+
+    executor, _, run = executor_of(step, 1, prove)
+    executor._watchdog.stall_floor_seconds = -1.0
+    run(1)
+    assert seen == [("a trial",)]
+
+
+def test_of_a_step_that_failed_no_speed_is_learned() -> None:
+    """It may have failed at once, or have waited long for memory."""
+
+    def step(batch: list[Clip]) -> list[str]:
+        raise RuntimeError("bad")
+
+    executor, _, run = executor_of(step, 1)
+    run(1)
+    assert executor._speed.expected_step_seconds(1) is None
+
+
+def test_a_batch_of_heavy_windows_counts_as_the_usual_ones_that_it_stands_for() -> None:
+    """Else one request with many hypotheses would make batches small, and no such batch large again."""
+    is_small = True
+
+    def step(batch: list[Clip]) -> list[str]:
+        if is_small and len(batch) > 1:
+            raise BatchTooLarge
+        return ["text"] * len(batch)
+
+    executor, limit, _ = executor_of(step, 16)
+    place = FairQueue[Clip]().open("", "interactive")
+
+    def run(windows: int) -> None:
+        batch = [Clip(str(n), weight=4) for n in range(windows)]
+        executor.run([Entry(clip, place, Future(), 0.0) for clip in batch])
+
+    run(2)
+    assert limit.size == 4, "two are as many as eight"
+    is_small = False
+    for _ in range(GOOD_STEPS):
+        run(1)
+    assert limit.size == 5
 
 
 def test_larger_batches_are_tried_again_ever_more_rarely_where_they_fail() -> None:

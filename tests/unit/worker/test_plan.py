@@ -42,7 +42,9 @@ def plan(vocabulary: Vocabulary, *, served: bool = False, asked: bool | None = N
 def test_a_short_window_is_encoded_at_the_next_length_that_leaves_two_seconds(
     vocabulary: Vocabulary, audio: int, encoded: int
 ) -> None:
-    assert plan(vocabulary, asked=True).window_frames(audio) == encoded
+    asked = plan(vocabulary, asked=True)
+    assert asked.window_frames(audio) == encoded
+    assert asked.window_share((audio - 0.5) / 100) == encoded / 3000, "of a begun frame too"
 
 
 @pytest.mark.parametrize("audio", [1, 200, 1000, 3000])
@@ -167,6 +169,21 @@ def test_every_parameter_of_the_vad_reaches_it_under_its_own_name() -> None:
     assert vad_options(VadParameters()).max_speech_duration_s == float("inf")
 
 
+def test_the_first_token_that_a_model_has_not_cannot_be_suppressed(vocabulary: Vocabulary) -> None:
+    settings = Settings(whisper_models=["micro"])
+    last = vocabulary.size - 1
+    asked = make_plan(Options(suppress_tokens=[last]), settings, vocabulary, "cpu")
+    assert last in asked.recipe.suppress_tokens
+    with pytest.raises(InvalidRequest, match=f"no token {last + 1}"):
+        make_plan(Options(suppress_tokens=[last + 1]), settings, vocabulary, "cpu")
+
+
+def test_half_a_beam_is_patience_enough(vocabulary: Vocabulary) -> None:
+    """CTranslate2 rounds it up."""
+    settings = Settings(whisper_models=["micro"])
+    assert make_plan(Options(patience=0.5, beam_size=1), settings, vocabulary, "cpu")
+
+
 # --- hints --------------------------------------------------------------------------------------
 
 
@@ -209,3 +226,13 @@ def test_a_request_may_ask_for_detection_where_a_language_is_usual(vocabulary: V
     assert make_plan(Options(language=" Auto"), settings, vocabulary, "cpu").language is None
     none = Settings(whisper_models=["micro"], whisper_language="auto")
     assert make_plan(Options(), none, vocabulary, "cpu").language is None
+
+
+def test_a_request_that_gives_its_language_expects_what_it_likes(vocabulary: Vocabulary) -> None:
+    """It is refused only where a window would have to be in one of languages that the model does not know."""
+    settings = Settings(whisper_models=["micro"])
+    asked = Options(language="en", languages=["yue"])
+    assert make_plan(asked, settings, vocabulary, "cpu").language == "en"
+    for heard in ({"language": None}, {"multilingual": True}):
+        with pytest.raises(InvalidRequest, match="knows none of the languages"):
+            make_plan(asked.model_copy(update=heard), settings, vocabulary, "cpu")

@@ -78,6 +78,36 @@ def test_the_last_scrap_of_speech_is_looked_at_only_when_nobody_has_heard_it(
     assert asyncio.run(read(740)) is False, "there is only silence"
 
 
+def test_the_rest_of_a_window_is_not_taken_for_what_was_encoded_of_the_whole() -> None:
+    whole = Span(0, 160_000)
+    window = Window(np.zeros(160_000, np.float32), (whole,), (whole,))
+    source = WindowSource(window, "encoded")
+
+    async def story() -> None:
+        first, rest = await source.read(0, heard=0), await source.read(500, heard=500)
+        assert first is not None
+        assert rest is not None
+        assert (first.encoded, first.is_whole) == ("encoded", True)
+        assert (rest.encoded, rest.is_whole) == (None, False)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("samples", "is_whole"), [(480_000, True), (480_001, False)])
+def test_a_file_is_whole_in_its_first_window_if_nothing_comes_behind_it(
+    samples: int, is_whole: bool
+) -> None:
+    async def story() -> None:
+        for sound in (
+            await file_of(counted(samples)).read(0),
+            await file_of(counted(samples)).peek(0),
+        ):
+            assert sound is not None
+            assert (sound.frames, sound.is_whole) == (3000, is_whole)
+
+    asyncio.run(story())
+
+
 def test_what_was_encoded_for_the_language_is_given_away_with_the_first_window() -> None:
     """It is of megabytes, and the file may go on for hours."""
     source = file_of(counted(40 * 16_000))

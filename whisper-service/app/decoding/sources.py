@@ -67,7 +67,7 @@ class FileSource:
             return None
         samples = held[:LONGEST]
         encoded, self.encoded = None if seek else self.encoded, None  # megabytes, of use once
-        is_whole = not seek and self._is_over and len(held) <= LONGEST
+        is_whole = not seek and len(held) <= LONGEST
         return Sound(samples, seek, is_whole=is_whole, encoded=encoded)
 
     async def peek(self, index: int) -> Sound | None:
@@ -77,7 +77,7 @@ class FileSource:
         samples = held[begin : begin + LONGEST]
         if len(samples) < FRAME_SAMPLES:
             return None
-        is_whole = not index and self._is_over and len(held) <= LONGEST
+        is_whole = not index and len(held) <= LONGEST
         return Sound(samples, index * FULL_FRAMES, is_whole=is_whole)
 
     def check(self) -> None:
@@ -86,7 +86,7 @@ class FileSource:
             raise self._broken
 
     async def _fill(self, begin: int, ahead: int = LONGEST) -> Samples:
-        """Hold `ahead` samples from `begin` and one more, unless the file ends before."""
+        """Hold `ahead` samples from `begin` and one more, unless the file ends before: without that one it is whole."""
         parts = [self._from(begin, self._samples)]
         size = len(parts[0])
         while size <= ahead and not self._is_over:

@@ -190,7 +190,7 @@ class FairQueue(Generic[J]):
         while len(batch) < most and (entry := self._next(batch, patience, now)) is not None:
             entry.place.entries.remove(entry)
             if entry.future.set_running_or_notify_cancel():
-                most = max(1, max_batch_size // entry.job.weight)
+                most = max_batch_size // entry.job.weight
                 patience = min(patience, entry.place.patience)
                 self._charge(entry, now, is_turn=not batch)
                 entry.place.running.add(entry)

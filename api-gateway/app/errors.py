@@ -27,6 +27,7 @@ The worker owns this file; the gateway holds a byte-for-byte copy, checked by a 
     `- StorageFull                     507 storage_full
 """
 
+import errno
 import math
 from http import HTTPStatus
 
@@ -211,3 +212,17 @@ OF_A_FILE = (
     StorageFull("The server has no room left for uploads"),
 )
 """What a request with a file may meet at either service: the examples of the OpenAPI pages."""
+
+
+def lacks_files(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, says that no further file or connection can be opened."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(lacks_files(one) for one in error.exceptions)
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return True
+    return error is not None and lacks_files(error.__cause__ or error.__context__)
+
+
+def no_files_left() -> Overloaded:
+    """What a request is told then."""
+    return Overloaded("There are as many open files as there may be")

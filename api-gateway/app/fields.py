@@ -146,7 +146,7 @@ def _json_list(value: str) -> list[str] | None:
     except (ValueError, RecursionError):
         return None
     words = (str, int, float)
-    if not isinstance(items, list) or not all(isinstance(item, words) for item in items):
+    if not isinstance(items, list) or not all(type(item) in words for item in items):
         return None
     return [str(item) for item in items]
 

@@ -29,11 +29,10 @@ class _NoFlood(logging.Filter):
 def configure_logging(level: str) -> None:
     """Send everything at `level` or above to standard error."""
     logging.basicConfig(level=level.upper(), format=FORMAT, datefmt=TIME, force=True)
-    # These log each request at INFO; our own line says more. The hub's client uses httpx2.
-    for name in ("httpx", "httpx2", "faster_whisper"):
+    # These log each request at INFO, httpcore at DEBUG what a client has sent; our own line says more. The
+    # hub's client uses httpx2.
+    for name in ("httpx", "httpx2", "httpcore", "faster_whisper"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # At DEBUG this one tells why a body broke off, and with that what a client has sent.
-    logging.getLogger("httpcore").setLevel(logging.WARNING)
     logging.getLogger("asyncio").addFilter(_NoFlood())
     # What is wrong with a form is told to who sent it.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)

@@ -1,6 +1,5 @@
 """The only door to the worker: calls over httpx, answers as wire models, failures as our errors."""
 
-import errno
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
@@ -13,12 +12,13 @@ import httpx
 from pydantic import TypeAdapter
 
 from .errors import (
-    Overloaded,
     RemoteError,
     ServiceError,
     WorkerLost,
     WorkerTimeout,
     WorkerUnreachable,
+    lacks_files,
+    no_files_left,
 )
 from .settings import Settings
 from .wire import (
@@ -48,8 +48,8 @@ def _translated_errors() -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-        if _is_out_of_files(exc):
-            raise Overloaded("There are as many open files as there may be") from exc
+        if lacks_files(exc):
+            raise no_files_left() from exc
         raise WorkerUnreachable("The model service cannot be reached", retry_after=5) from exc
     except httpx.TimeoutException as exc:
         raise WorkerTimeout("The model service gave no sign of life in time") from exc
@@ -58,15 +58,6 @@ def _translated_errors() -> Iterator[None]:
         raise WorkerLost("The request to the model service could not be sent") from None
     except httpx.RequestError as exc:
         raise WorkerLost("The connection to the model service was lost") from exc
-
-
-def _is_out_of_files(error: BaseException | None) -> bool:
-    """Whether we can open nothing more, so that the worker is not to blame."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(_is_out_of_files(one) for one in error.exceptions)
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return True
-    return error is not None and _is_out_of_files(error.__cause__ or error.__context__)
 
 
 class Worker:

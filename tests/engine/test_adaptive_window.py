@@ -1,12 +1,12 @@
 """How long the encoder's windows really are, of a short clip and of a long file."""
 
 import asyncio
-import time
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 from house import DATA
+from processes import until
 from worker.decoding.station import Station
 from worker.settings import Settings
 from worker.transcribe import Transcriber
@@ -17,10 +17,7 @@ from worker.wire import Options, collect
 @pytest.fixture
 def lengths(station: Station, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Frames of each window that the encoder gets; what was encoded already is not counted."""
-    while (
-        station.scheduler._in_flight
-    ):  # the last window of a client of an earlier test, who has left
-        time.sleep(0.01)
+    until(lambda: not station.scheduler._in_flight, "windows of earlier tests' clients had ended")
     found: list[int] = []
     encode = station.engine.encode
 

@@ -73,7 +73,7 @@ SHOWN_PATH = 1000
 CLIENT_LEFT = 499
 """The status that logs usually have for a client that left before its answer was whole; no client ever sees it."""
 TOLD = "is_told"
-"""Of a request's state: whether its stream has told everything."""
+"""Of a request's state: whether all that its client waits for is on its way."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -206,7 +206,6 @@ class Edge:
         # A proxy in front may have believed the other one, and taken a part of the body for a request (RFC 9112, 6.1).
         is_ambiguous = "content-length" in headers and "transfer-encoding" in headers
         status = 0
-        has_answered = False
         began = time.monotonic()
 
         async def receive_watched() -> Message:
@@ -215,20 +214,20 @@ class Edge:
             has_left = message["type"] == "http.disconnect"
             if has_left or not message.get("more_body", False):
                 unread = False
-            if has_left and not (has_answered or scope["state"].get(TOLD)):
+            if has_left and not scope["state"].get(TOLD):
                 line.setdefault("status", CLIENT_LEFT)
             return message
 
         async def send_watched(message: Message) -> None:
-            nonlocal status, has_answered
             if message["type"] == "http.response.start":
+                nonlocal status
                 status = message["status"]
                 answer = MutableHeaders(scope=message)
                 answer["X-Request-ID"] = request_id
                 if unread or is_ambiguous:
                     answer["Connection"] = "close"
             elif not message.get("more_body", False):
-                has_answered = True
+                scope["state"][TOLD] = True
                 if unread:
                     await send({**message, "more_body": True})
                     await _drain(receive_watched, lambda: unread)

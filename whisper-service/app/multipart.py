@@ -20,7 +20,14 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from .errors import FileTooLarge, InvalidRequest, MissingField, Overloaded, StorageFull
+from .errors import (
+    FileTooLarge,
+    InvalidRequest,
+    MissingField,
+    StorageFull,
+    lacks_files,
+    no_files_left,
+)
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +153,7 @@ async def read_parts(request: Request, max_bytes: int) -> AsyncIterator[Part]:
     says so; InvalidRequest for a body that is not well-formed multipart.
     """
     check_length(request, max_bytes)
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if (request.headers.get("content-encoding") or "identity").lower() != "identity":
         raise InvalidRequest("A body with a Content-Encoding is not read: send it as it is")
     boundary = _boundary(request)
     stream = _limited(request.stream(), max_bytes)
@@ -201,8 +208,8 @@ def scratch_file(folder: Path | None = None) -> BinaryIO:
     try:
         return tempfile.TemporaryFile(dir=folder or TEMPORARY)
     except OSError as exc:
-        if exc.errno in (errno.EMFILE, errno.ENFILE):
-            raise Overloaded("There are as many open files as there may be") from exc
+        if lacks_files(exc):
+            raise no_files_left() from exc
         if exc.errno not in NO_ROOM:
             raise
         log.warning("no file can be made for an upload: %s", exc)

@@ -84,6 +84,7 @@ def test_words_that_hold_no_comma_may_be_a_list_in_an_item(sent: list[tuple[str,
         (["a,b"], "a, b"),
         (['["a", "b"]'], "a, b"),
         (['["a", 7]'], "a, 7"),
+        (["[true]"], "[true]"),
     ],
 )
 def test_keywords_are_free_text_as_the_ruby_sdk_repeats_their_name(

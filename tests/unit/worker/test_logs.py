@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from worker.logs import FLOOD_SECONDS, _NoFlood
+from worker.logs import FLOOD_SECONDS, _NoFlood, configure_logging
 
 
 def test_that_no_connection_can_be_opened_is_told_once_a_minute() -> None:
@@ -22,8 +22,6 @@ def test_that_no_connection_can_be_opened_is_told_once_a_minute() -> None:
 
 @pytest.mark.parametrize("name", ["httpcore", "httpx"])
 def test_libraries_do_not_tell_what_was_sent_at_any_level(name: str) -> None:
-    from worker.logs import configure_logging
-
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
     root.handlers.clear()
